@@ -1,0 +1,1 @@
+"""whoelse: an email-automation engine that turns happy clients into introductions."""
