@@ -1,0 +1,70 @@
+"""The fixtures that need a real server: one of each for the whole test run.
+
+On a machine that lacks one, its tests are skipped with a sentence; on the build server (CI=true) they fail instead, so that
+nothing can pass there by not being run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import servers
+
+T = TypeVar("T")
+REP, CLIENT = "rep@demo.test", "dana@acme.test"
+USERS = {
+    REP: "rep-secret",
+    "sam@demo.test": "sam-secret",
+    CLIENT: "dana-secret",
+    "lee@acme.test": "lee-secret",
+    "barry@prospect.test": "barry-secret",
+}
+
+
+@pytest.fixture(scope="session")
+def server_dir() -> Iterator[Path]:
+    """A short path that other users may enter: the servers' processes run as several."""
+    folder = Path(tempfile.mkdtemp(prefix="whoelse-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def started(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[T]) -> T:
+    try:
+        return stack.enter_context(server)
+    except servers.Missing as lacking:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{lacking} (under CI=true nothing may be skipped)")
+        pytest.skip(str(lacking))
+
+
+@pytest.fixture(scope="session")
+def dovecot(server_dir: Path) -> Iterator[servers.Dovecot]:
+    """Dovecot with the mailboxes in USERS, those of reps and of clients alike."""
+    with contextlib.ExitStack() as stack:
+        yield started(stack, servers.dovecot(server_dir / "dovecot", USERS))
+
+
+@pytest.fixture(scope="session")
+def postfix(server_dir: Path, dovecot: servers.Dovecot) -> Iterator[servers.Postfix]:
+    """Postfix that delivers into `dovecot`."""
+    with contextlib.ExitStack() as stack:
+        yield started(stack, servers.postfix(server_dir / "postfix", dovecot))
+
+
+@pytest.fixture(scope="session")
+def postgres_url(server_dir: Path) -> Iterator[str]:
+    """The URL of a running PostgreSQL, the same for the whole run: a test makes its own schema or database in it."""
+    with contextlib.ExitStack() as stack:
+        yield started(stack, servers.postgres(server_dir / "postgres"))

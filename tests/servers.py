@@ -1,0 +1,621 @@
+"""Real servers for the tests: Dovecot, Postfix and PostgreSQL, started privately in a temporary folder on loopback ports.
+
+Nothing of the system's own configuration is read or changed. Each is a context manager that leaves no process behind; they
+also end when the test process dies. Dovecot and Postfix change users, so they need root; `Missing` says so in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import imaplib
+import os
+import pwd
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+START_SECONDS = 30.0
+PR_SET_PDEATHSIG = 1
+
+
+class Missing(Exception):
+    """A server cannot be started on this machine; the text says what is lacking and what to do."""
+
+
+def require(*programs: str, root: bool = False) -> None:
+    """Raise Missing unless all programs are installed (and we are root, where the server changes users)."""
+    absent = [name for name in programs if program(name) is None]
+    if absent:
+        raise Missing(f"{', '.join(absent)} is not installed; run tests/install-servers.sh as root")
+    if root and os.geteuid() != 0:
+        raise Missing(f"{programs[0]} changes users, so its tests must run as root")
+
+
+def program(name: str) -> str | None:
+    """Where a program is; Debian keeps servers in /usr/sbin and PostgreSQL's in a folder for each version."""
+    newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", *map(str, newest_first)]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start(command: list[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
+    """Start a server in the foreground, in a process group of its own: Postfix signals its whole group."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=log.parent, user=user,
+            preexec_fn=die_with_parent, start_new_session=True,
+        )  # fmt: skip
+
+
+def end(process: subprocess.Popen[bytes], stop: signal.Signals = signal.SIGTERM) -> None:
+    """Ask a server to stop and wait until it has gone (its ports are free only then); its workers go with it."""
+    workers = children(process.pid)
+    process.send_signal(stop)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_ports(process: subprocess.Popen[bytes], ports: Iterable[int], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    for port in ports:
+        while not listening(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"{process.args!r} did not open port {port}:\n{log.read_text(errors='replace')[-3000:]}"
+                )
+            time.sleep(0.01)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A private authority and a certificate for localhost that it signed."""
+
+    cafile: str
+    cert: str
+    key: str
+
+
+def certificates(folder: Path) -> Certificates:
+    """Make (once per folder) a CA and a server certificate for localhost and 127.0.0.1."""
+    require("openssl")
+    made = Certificates(str(folder / "ca.pem"), str(folder / "cert.pem"), str(folder / "key.pem"))
+    if Path(made.cert).exists():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    ca_key = str(folder / "ca-key.pem")
+    openssl("req", "-x509", *new_key, "-subj", "/CN=test authority", "-keyout", ca_key, "-out", made.cafile,
+            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
+    openssl(
+        "req", "-new", *new_key[:-2], "-subj", "/CN=localhost", "-keyout", made.key, "-out", str(folder / "cert.csr")
+    )
+    (folder / "names").write_text(
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nkeyUsage=critical,digitalSignature\n"
+    )
+    openssl("x509", "-req", "-in", str(folder / "cert.csr"), "-CA", made.cafile, "-CAkey", ca_key, "-CAcreateserial",
+            "-days", "30", "-extfile", str(folder / "names"), "-out", made.cert)  # fmt: skip
+    return made
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run([program("openssl") or "openssl", *arguments], check=True, capture_output=True)
+
+
+# --- Dovecot -------------------------------------------------------------------------------------------------------------
+
+DOVECOT_CONF = """
+base_dir = {home}/run
+state_dir = {home}/state
+instance_name = test-{imap_port}
+protocols = imap lmtp
+listen = 127.0.0.1
+log_path = {home}/dovecot.log
+ssl = yes
+ssl_cert = <{tls.cert}
+ssl_key = <{tls.key}
+ssl_dh =
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_failure_delay = 0
+default_internal_user = dovecot
+default_internal_group = dovecot
+default_login_user = dovenull
+default_client_limit = 4000
+mail_max_userip_connections = 0
+first_valid_uid = 1
+mail_location = maildir:~/Maildir
+mailbox_list_index = yes
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {home}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%u {home}/users
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+{folders}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = {imaps_port}
+    ssl = yes
+  }}
+  process_min_avail = 1
+  service_count = 0
+}}
+service imap {{
+  process_limit = 1500
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp_port}
+  }}
+}}
+service auth {{
+  inet_listener {{
+    address = 127.0.0.1
+    port = {auth_port}
+  }}
+}}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+protocol lmtp {{
+  postmaster_address = postmaster@localhost
+  hostname = localhost
+}}
+"""
+FOLDERS = {"Sent": "Sent", "Drafts": "Drafts", "Junk": "Junk", "Trash": "Trash", "Archive": "Archive"}
+
+
+@dataclass
+class Dovecot:
+    """A running Dovecot. `users` maps address to password; every one has INBOX, Sent, Drafts, Junk, Trash, Archive.
+
+    Plain and STARTTLS on `imap_port`, implicit TLS on `imaps_port` (its certificate for localhost is signed by `cafile`)."""
+
+    home: Path
+    users: dict[str, str]
+    tls: Certificates
+    imap_port: int = field(default_factory=free_port)
+    imaps_port: int = field(default_factory=free_port)
+    lmtp_port: int = field(default_factory=free_port)
+    auth_port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cafile(self) -> str:
+        return self.tls.cafile
+
+    @property
+    def log(self) -> Path:
+        return self.home / "dovecot.log"
+
+    def start(self) -> None:
+        self._process = start(["/usr/sbin/dovecot", "-F", "-c", str(self.home / "dovecot.conf")], self.home / "out.log")
+        wait_for_ports(self._process, (self.imap_port, self.imaps_port, self.lmtp_port, self.auth_port), self.log)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def add_user(self, address: str, password: str = "secret") -> None:
+        """One more mailbox while the server runs (the password file is read at every login); an old address gets a new password."""
+        self.users[address] = password
+        nobody = pwd.getpwnam("nobody")
+        lines = [
+            f"{a}:{{PLAIN}}{p}:{nobody.pw_uid}:{nobody.pw_gid}::{self.home}/mail/{a}\n" for a, p in self.users.items()
+        ]
+        new = self.home / "users.new"
+        new.write_text("".join(lines))
+        new.chmod(0o644)
+        new.replace(self.home / "users")
+
+    def deliver(self, user: str, raw: bytes, sender: str = "someone@elsewhere.example") -> None:
+        """Put a message into a user's INBOX as a mail server does (LMTP)."""
+        with smtplib.LMTP("127.0.0.1", self.lmtp_port, local_hostname="localhost") as lmtp:
+            lmtp.sendmail(sender, [user], raw)
+
+    def append(self, user: str, folder: str, raw: bytes, flags: str = "", at: datetime | None = None) -> None:
+        """Put a message into any folder as a mail client does (APPEND)."""
+        when = imaplib.Time2Internaldate(at) if at else ""
+        with self.client(user) as imap:
+            reply, data = imap.append(folder, flags, when, raw)
+            assert reply == "OK", data
+
+    def messages(self, user: str, folder: str = "INBOX") -> list[bytes]:
+        """Every message of a folder, oldest first, as a second mail client sees them; flags stay as they are."""
+        with self.client(user) as imap:
+            imap.select(f'"{folder}"', readonly=True)
+            _, data = imap.fetch("1:*", "(BODY.PEEK[])")
+            return [part[1] for part in data if isinstance(part, tuple)]
+
+    def flags(self, user: str, folder: str = "INBOX") -> list[bytes]:
+        """The FLAGS answer of every message of a folder."""
+        with self.client(user) as imap:
+            imap.select(f'"{folder}"', readonly=True)
+            _, data = imap.fetch("1:*", "(FLAGS)")
+            return [line for line in data if isinstance(line, bytes)]
+
+    @contextlib.contextmanager
+    def client(self, user: str) -> Iterator[imaplib.IMAP4]:
+        with imaplib.IMAP4("127.0.0.1", self.imap_port, timeout=10) as imap:
+            imap.login(user, self.users[user])
+            yield imap
+
+    def session_pids(self) -> list[int]:
+        """The process of every IMAP session."""
+        assert self._process is not None
+        return [pid for pid in children(self._process.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "imap"]
+
+    def kill_sessions(self) -> int:
+        """Drop every IMAP connection as a crash would; returns how many."""
+        pids = self.session_pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    def renumber(self, user: str, folder: str = "INBOX") -> None:
+        """Give a folder a new UIDVALIDITY and new UIDs, as a server that lost its index does."""
+        self.kill_sessions()
+        box = self.home / "mail" / user / "Maildir" / ("" if folder == "INBOX" else f".{folder}")
+        numbers = box / "dovecot-uidlist"
+        head = numbers.read_text().split("\n", 1)[0]
+        match = re.search(r"V(\d+)", head)
+        assert match, head
+        numbers.write_text(f"3 V{int(match[1]) + 1000} N1\n")
+        for index in [
+            *box.glob("dovecot.index*"),
+            *(self.home / "mail" / user / "Maildir").glob("dovecot.list.index*"),
+        ]:
+            index.unlink()
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
+@contextlib.contextmanager
+def dovecot(tmpdir: Path, users: Mapping[str, str], folders: Mapping[str, str] = FOLDERS) -> Iterator[Dovecot]:
+    """Run Dovecot in tmpdir. `folders` maps a folder's name to its SPECIAL-USE without the backslash, "" for none."""
+    require("dovecot", "openssl", root=True)
+    if not Path("/usr/lib/dovecot/lmtp").exists():
+        raise Missing("dovecot-lmtpd is not installed; run tests/install-servers.sh as root")
+    for name in ("run", "state", "mail"):
+        (tmpdir / name).mkdir(parents=True)
+    shutil.chown(tmpdir / "mail", "nobody", "nogroup")
+    tmpdir.chmod(0o711)  # the server's processes run as other users and must find their way in
+    server = Dovecot(tmpdir, {}, certificates(tmpdir / "tls"))
+    for address, password in users.items():
+        server.add_user(address, password)
+    (tmpdir / "dovecot.conf").write_text(
+        DOVECOT_CONF.format(home=tmpdir, folders="".join(map(dovecot_folder, folders.items())), **ports_and_tls(server))
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def ports_and_tls(server: Dovecot) -> dict[str, object]:
+    return {name: getattr(server, name) for name in ("tls", "imap_port", "imaps_port", "lmtp_port", "auth_port")}
+
+
+def dovecot_folder(folder: tuple[str, str]) -> str:
+    name, use = folder
+    special = f"    special_use = \\{use}\n" if use else ""
+    return f'  mailbox "{name}" {{\n    auto = subscribe\n{special}  }}\n'
+
+
+# --- Postfix -------------------------------------------------------------------------------------------------------------
+
+POSTFIX_MAIN = """
+compatibility_level = 3.6
+queue_directory = {home}/spool
+data_directory = {home}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = {home}/maillog
+maillog_file_prefixes = {home}
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+myhostname = mx.{domain}
+mydestination =
+mynetworks = 127.0.0.0/8
+virtual_mailbox_domains = {domains}
+virtual_mailbox_maps = texthash:{home}/mailboxes
+virtual_transport = lmtp:inet:127.0.0.1:{lmtp_port}
+default_transport = error:5.1.2 no such domain in these tests
+relay_transport = error:5.1.2 no such domain in these tests
+smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
+smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:{policy_port}
+smtpd_tls_cert_file = {tls.cert}
+smtpd_tls_key_file = {tls.key}
+smtpd_tls_security_level = may
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = inet:127.0.0.1:{auth_port}
+smtpd_sasl_auth_enable = no
+smtpd_tls_auth_only = yes
+smtpd_error_sleep_time = 0
+smtpd_client_connection_count_limit = 0
+smtpd_delay_reject = yes
+message_size_limit = 10240000
+alias_maps =
+alias_database =
+"""
+POSTFIX_SERVICES = """
+127.0.0.1:{smtp_port} inet n - n - - smtpd
+127.0.0.1:{submission_port} inet n - n - - smtpd
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_recipient_restrictions=check_policy_service,inet:127.0.0.1:{policy_port},permit_sasl_authenticated,reject
+127.0.0.1:{smtps_port} inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_recipient_restrictions=check_policy_service,inet:127.0.0.1:{policy_port},permit_sasl_authenticated,reject
+"""
+
+
+@dataclass
+class Postfix:
+    """A running Postfix in front of a Dovecot, for the domains of its users.
+
+    `submission_port` wants STARTTLS and a login, `smtps_port` TLS and a login, `smtp_port` neither (mail from outside).
+    An unknown recipient of those domains is refused at RCPT (550 5.1.1), and so is any other domain (550 5.1.2). The name
+    `gone` at those domains is accepted, then refused by Dovecot: a real DSN comes back. `answer` makes Postfix reply with
+    anything to the next RCPTs for an address."""
+
+    home: Path
+    tls: Certificates
+    smtp_port: int
+    submission_port: int
+    smtps_port: int
+    _answers: dict[str, list[str]]
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cafile(self) -> str:
+        return self.tls.cafile
+
+    @property
+    def log(self) -> Path:
+        return self.home / "maillog"
+
+    def answer(self, recipient: str, reply: str, times: int = 1) -> None:
+        """For the next `times` RCPTs of this address reply with e.g. "451 4.7.1 Greylisted, try again later"."""
+        self._answers.setdefault(recipient, []).extend([reply] * times)
+
+    def greylist(self, recipient: str, times: int = 1) -> None:
+        self.answer(recipient, "451 4.7.1 Greylisted, please try again later", times)
+
+    def start(self) -> None:
+        conf = str(self.home / "conf")
+        subprocess.run([program("postfix") or "postfix", "-c", conf, "check"], check=True, capture_output=True)
+        # The master itself and not "postfix start-fg": that one runs it in a session of its own, out of our reach.
+        self._process = start(["/usr/lib/postfix/sbin/master", "-c", conf, "-d"], self.home / "out.log")
+        wait_for_ports(self._process, (self.smtp_port, self.submission_port, self.smtps_port), self.home / "out.log")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+@contextlib.contextmanager
+def postfix(tmpdir: Path, dovecot: Dovecot) -> Iterator[Postfix]:
+    """Run Postfix in tmpdir; it delivers to Dovecot over LMTP and asks Dovecot about logins."""
+    require("postfix", root=True)
+    for name in ("conf", "spool", "data"):
+        (tmpdir / name).mkdir(parents=True)
+    shutil.chown(tmpdir / "data", "postfix")
+    tmpdir.chmod(0o711)
+    answers: dict[str, list[str]] = {}
+    with policy_service(answers) as policy_port:
+        server = Postfix(tmpdir, dovecot.tls, free_port(), free_port(), free_port(), answers)
+        write_postfix_conf(server, dovecot, policy_port)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def write_postfix_conf(server: Postfix, dovecot: Dovecot, policy_port: int) -> None:
+    domains = sorted({address.partition("@")[2] for address in dovecot.users})
+    values = {name: getattr(server, name) for name in ("home", "tls", "smtp_port", "submission_port", "smtps_port")} | {
+        "domain": domains[0], "domains": ", ".join(domains), "policy_port": policy_port,
+        "lmtp_port": dovecot.lmtp_port, "auth_port": dovecot.auth_port,
+    }  # fmt: skip
+    (server.home / "mailboxes").write_text(
+        "".join(f"{address} x\n" for address in (*dovecot.users, *(f"gone@{d}" for d in domains)))
+    )
+    (server.home / "conf" / "main.cf").write_text(POSTFIX_MAIN.format(**values))
+    shipped = Path("/usr/share/postfix/master.cf.dist").read_text()
+    without_port_25 = re.sub(r"(?m)^(smtp\s+inet)", r"#\1", shipped)
+    without_chroot = re.sub(r"(?m)^([a-z]+\s+(?:unix|inet)\s+\S+\s+\S+\s+)y", r"\1n", without_port_25)
+    (server.home / "conf" / "master.cf").write_text(without_chroot + POSTFIX_SERVICES.format(**values))
+
+
+@contextlib.contextmanager
+def policy_service(answers: dict[str, list[str]]) -> Iterator[int]:
+    """A Postfix policy server (SMTPD_POLICY_README): answers RCPT by the list under the recipient's address, else DUNNO."""
+
+    class Policy(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked: dict[str, str] = {}
+            for line in self.rfile:
+                name, _, value = line.decode(errors="replace").strip().partition("=")
+                asked[name] = value
+                if not name:
+                    waiting = answers.get(asked.get("recipient", ""), [])
+                    self.wfile.write(f"action={waiting.pop(0) if waiting else 'DUNNO'}\n\n".encode())
+                    asked = {}
+
+    with serving(Policy) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads, allow_reuse_address, request_queue_size, block_on_close = True, True, 512, False
+
+    with Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def postgres(tmpdir: Path) -> Iterator[str]:
+    """Run PostgreSQL in tmpdir and give its URL (a superuser without a password). As root it runs as the user postgres."""
+    require("initdb", "postgres")
+    user = "postgres" if os.geteuid() == 0 else None
+    tmpdir.mkdir(parents=True, exist_ok=True)
+    tmpdir.chmod(0o711)
+    data, port = tmpdir / "data", free_port()
+    data.mkdir(mode=0o700)
+    if user:
+        shutil.chown(data, user)
+    subprocess.run(
+        [program("initdb") or "initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+        check=True, capture_output=True, user=user, cwd="/",
+    )  # fmt: skip
+    options = [
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"port={port}",
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "fsync=off",
+    ]
+    process = start([program("postgres") or "postgres", "-D", str(data), *options], tmpdir / "postgres.log", user)
+    try:
+        wait_for_postgres(process, port, tmpdir / "postgres.log")
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        end(process, signal.SIGINT)  # a "fast" shutdown: open connections are closed
+
+
+def wait_for_postgres(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    wait_for_ports(process, [port], log)
+    deadline = time.monotonic() + START_SECONDS
+    while "ready to accept connections" not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text(errors="replace")[-3000:])
+        time.sleep(0.01)
+
+
+# --- scripted servers ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def scripted(talk: Callable[[Line], None], tls: Certificates | None = None) -> Iterator[int]:
+    """A TCP server on loopback whose every connection is played by `talk`; gives its port. With `tls` it speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    if context and tls:
+        context.load_cert_chain(tls.cert, tls.key)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                talk(Line(context.wrap_socket(self.request, server_side=True) if context else self.request))
+
+    with serving(Handler) as port:
+        yield port
+
+
+class Line:
+    """One connection of a scripted server: whole lines in, bytes out."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = sock.makefile("rb")
+
+    def hear(self) -> bytes:
+        """The next line without its end; EOFError when the client has gone."""
+        line = self._file.readline()
+        if not line:
+            raise ConnectionResetError("the client has gone")
+        return line.rstrip(b"\r\n")
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def say(self, text: str | bytes) -> None:
+        """Send bytes as they are, or one line."""
+        self.socket.sendall(text if isinstance(text, bytes) else text.encode() + b"\r\n")
