@@ -59,6 +59,17 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One leaf of a message's MIME tree that a machine may read: its lower-case type, its Content-Disposition, its text.
+
+    For `message/rfc822` and `text/rfc822-headers` the text is what was returned, header first. Attachments have no text."""
+
+    content_type: str
+    disposition: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Message:
     """One parsed e-mail. Addresses are lower case, ids keep their angle brackets, text is the decoded body as it came.
 
@@ -78,6 +89,7 @@ class Message:
     text: str
     html: str
     size: int
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,8 @@ class Enrollment:
     `start_at` is the anchor `start`, moved by every hold and pause. `suspended_at` is when its clock stopped. `in_hand` says who has
     the step: "outbox", "draft" or "task". `answered` is the step whose email was sent last: handlers go by it.
     `visits` counts how often each step was reached by now, `tries` the emails of the present visit that were refused.
-    `root` is the id of the first enrollment of its family; `cause` the inbound message that it answers. `revision` rises with
+    `done_at` is when the step before it was done: waits count from it, and
+    holds move it. `thread` is the thread that its emails go on in. `root` is the id of the first enrollment of its family; `cause` the inbound message that it answers. `revision` rises with
     every change and is what lets an answer win against a send."""
 
     id: str
@@ -177,6 +190,8 @@ class Enrollment:
     reason: str = ""
     outcome: str = ""
     revision: int = 0
+    done_at: datetime | None = None
+    thread: str = ""
 
 
 class OutboxState(StrEnum):
@@ -221,6 +236,10 @@ class OutboxMessage:
     deferrals: int = 0
     sent_at: datetime | None = None
     note: str = ""
+    thread: str = ""
+    own_id: str = ""
+    revision: int = 0
+    approved_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +265,8 @@ class InboundMessage:
     text: str = ""
     decision: str = ""
     settled_at: datetime | None = None
+    thread: str = ""
+    refs: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""SQLite and PostgreSQL behind one small interface. Statements are written for PostgreSQL in the subset that SQLite speaks
+too, each under its name in `sql/`; a `Dialect` is all that differs. One `Database` is one connection and belongs to one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SQL = Path(__file__).parent / "sql"
+BUSY_TIMEOUT_SECONDS = 30
+WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
+MIGRATION_LOCK = 7748
+
+_NAME = re.compile(r"^-- name: (\w+)\((.*?)\)$", re.M)
+# Literals and comments keep their colons and percent signs.
+_TOKEN = re.compile(r"""('(?:''|[^'])*'|"[^"]*"|--[^\n]*)|(?<![:\w]):([a-z_]\w*)""")
+
+
+class Conflict(Exception):
+    """A UNIQUE, CHECK or FOREIGN KEY rule refused a row; the transaction is rolled back."""
+
+
+class Unusable(Exception):
+    """The database cannot be opened, read or written: full disk, wrong file, no server. The transaction is rolled back."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    begin: str
+    lock_migrations: str
+    refused: type[Exception]
+    broken: type[Exception]
+    statement: Callable[[str], str]
+    schema: Callable[[str], str]
+
+
+@functools.cache
+def sqlite() -> Dialect:
+    """BEGIN IMMEDIATE takes the write lock, so the lock clause can go; STRICT tables know INTEGER and BLOB only."""
+
+    def schema(text: str) -> str:
+        return re.sub(r"^\);", ") STRICT;", text.replace("BIGINT", "INTEGER").replace("BYTEA", "BLOB"), flags=re.M)
+
+    def statement(text: str) -> str:
+        return text.replace("FOR UPDATE SKIP LOCKED", "").replace("FOR UPDATE", "")
+
+    return Dialect("BEGIN IMMEDIATE", "SELECT 1", sqlite3.IntegrityError, sqlite3.Error, statement, schema)
+
+
+@functools.cache
+def postgresql() -> Dialect:
+    import psycopg
+
+    def statement(text: str) -> str:
+        return _TOKEN.sub(lambda m: m[1] or f"%({m[2]})s", text.replace("%", "%%"))
+
+    lock = f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+    return Dialect("BEGIN", lock, psycopg.IntegrityError, psycopg.Error, statement, str)
+
+
+@functools.cache
+def statements(dialect: Dialect, folder: Path = SQL) -> dict[str, str]:
+    """All named statements of `sql/*.sql`. Raises ValueError for a name that is there twice or a parameter that is not declared."""
+    found: dict[str, str] = {}
+    for file in sorted(folder.glob("*.sql")):
+        parts = _NAME.split(file.read_text(encoding="utf-8"))[1:]
+        for name, declared, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            used = {m[2] for m in _TOKEN.finditer(body) if m[2]}
+            if name in found or used != set(re.findall(r"\w+", declared)):
+                raise ValueError(f"{file}: {name} is there twice, or declares ({declared}) and uses {sorted(used)}")
+            found[name] = dialect.statement(body).strip().rstrip(";")
+    return found
+
+
+class Database:
+    """One connection. `transaction` nests: the outermost commits."""
+
+    def __init__(self, connection: Any, dialect: Dialect) -> None:
+        self.connection, self.dialect, self._sql = connection, dialect, statements(dialect)
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed together or not at all.
+
+        Raises Conflict when a rule of the schema refused a row, Unusable when the database failed."""
+        if self._depth:
+            yield
+            return
+        try:
+            self.connection.execute(self.dialect.begin)
+            self._depth = 1
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # a dead connection must not hide the first error
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, self.dialect.refused):
+                raise Conflict(str(error)) from error
+            if isinstance(error, self.dialect.broken):
+                raise Unusable(str(error)) from error
+            raise
+        finally:
+            self._depth = 0
+
+    def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
+        """The rows of a named statement, by column name."""
+        cursor = self.connection.execute(self._sql[name], values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def row(self, name: str, /, **values: object) -> dict[str, Any] | None:
+        """The one row of a named statement, None when there is none."""
+        rows = self.rows(name, **values)
+        assert len(rows) <= 1, f"{name} returned {len(rows)} rows"
+        return rows[0] if rows else None
+
+    def change(self, name: str, /, **values: object) -> int:
+        """Runs a named statement and returns how many rows it changed."""
+        return int(self.connection.execute(self._sql[name], values).rowcount)
+
+    def many(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
+        self.connection.cursor().executemany(self._sql[name], list(rows))
+
+    def migrate(self, folder: Path = SQL / "migrations") -> None:
+        """Brings the schema up to date; of several that start at once, one does it and the others wait."""
+        execute = self.connection.execute
+        with self.transaction():
+            execute(self.dialect.lock_migrations)
+            execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)")
+            done = {name for (name,) in execute("SELECT name FROM migration").fetchall()}
+            for file in sorted(f for f in folder.glob("*.sql") if f.stem not in done):
+                for part in filter(str.strip, self.dialect.schema(file.read_text(encoding="utf-8")).split(";\n")):
+                    execute(part)
+                execute(f"INSERT INTO migration (name) VALUES ('{file.stem}')")
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def open_database(url: str) -> Database:
+    """Opens `postgresql://…`, a SQLite file, or `:memory:`, and brings its schema up to date. Raises Unusable with what the driver says."""
+    try:
+        database = _open_postgresql(url) if url.startswith(("postgresql:", "postgres:")) else _open_sqlite(url)
+    except (sqlite3.Error, OSError) as error:
+        raise Unusable(f"{url}: {error}") from error
+    database.migrate()
+    return database
+
+
+def _open_postgresql(url: str) -> Database:
+    import psycopg
+
+    try:
+        return Database(psycopg.connect(url, autocommit=True), postgresql())
+    except psycopg.Error as error:
+        raise Unusable(str(error).strip()) from error
+
+
+def _open_sqlite(path: str) -> Database:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    for attempt in range(WAL_TRIES_MAX):  # the switch to WAL ignores the busy timeout: first starts collide
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == WAL_TRIES_MAX - 1:
+                raise
+            time.sleep(WAL_WAIT_SECONDS)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return Database(connection, sqlite())

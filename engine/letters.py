@@ -1,0 +1,202 @@
+"""What a step says at this moment: its variables, its place in the thread, its exact bytes. The same code writes what is
+previewed, what is frozen and what a task tells the rep, so that nothing can differ between them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from engine.core import compose
+from engine.core.machine import find
+from engine.core.model import Contact, Enrollment, OutboxMessage, Person, Referral
+from engine.core.render import Rendered
+from engine.core.sequence import Sequence, Step
+from engine.core.needs import person, typed
+from engine.installation import Installation
+from engine.store import ThreadMail
+
+INTRODUCTION = "introduction"
+UNSUBSCRIBE_TOKEN_DIGITS = 20
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An email as it goes out. `raw` are its bytes, `thread` the thread that it belongs to."""
+
+    recipient: Person
+    contact: str
+    subject: str
+    text: str
+    html: str
+    raw: bytes
+    message_id: str
+    own_id: str
+    thread: str
+    template: str
+
+
+def sequence_of(inst: Installation, enrollment: Enrollment) -> Sequence:
+    """The sequence as it was applied last. Raises KeyError when it was deleted."""
+    return inst.library.sequences[enrollment.sequence]
+
+
+def contact_values(contact: Contact | None) -> dict[str, Any] | None:
+    """A contact as templates see it: the fields of a person, and ops' own fields beside them."""
+    if contact is None:
+        return None
+    own = {**contact.fields, "zone": contact.zone, "language": contact.language, "country": contact.country}
+    return {**own, **person({k: getattr(contact, k) for k in ("name", "first_name", "email", "company", "title")})}
+
+
+def referral_values(inst: Installation, referral: Referral | None) -> dict[str, Any] | None:
+    if referral is None:
+        return None
+    client = contact_values(inst.store.contact(referral.client))
+    dates = ("named_at", "introduced_at", "contacted_at", "met_at", "won_at", "lost_at")
+    values = {name: getattr(referral, name) for name in dates}
+    return {"state": referral.state, "client": client, "prospect": asdict(referral.prospect), **values}
+
+
+def scene(inst: Installation, enrollment: Enrollment, now: datetime, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All variables that templates and conditions may use for this enrollment at `now` (UTC)."""
+    sequence = sequence_of(inst, enrollment)
+    rep = inst.rep(enrollment.rep)
+    client = inst.store.contact(enrollment.client)
+    holder = inst.store.contact(enrollment.contact)
+    variables = typed(sequence, enrollment.variables)
+    prospect = enrollment.variables.get("prospect")
+    if prospect is None and sequence.to == "prospect":
+        prospect = contact_values(holder)
+    values = {
+        **variables,
+        "client": contact_values(client),
+        "prospect": prospect,
+        "rep": rep.values,
+        "company": {"name": client.company if client else "", "domain": client.email.rpartition("@")[2] if client else ""},
+        "referral": referral_values(inst, inst.store.referral(enrollment.referral) if enrollment.referral else None),
+        "enrollment": {"sequence": sequence.name, "begun_at": enrollment.begun_at, "step": enrollment.step or ""},
+        "today": now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
+        "unsubscribe": unsubscribe_link(inst, enrollment, holder.email if holder else ""),
+        **(more or {}),
+    }
+    values["intro_link"] = intro_link(inst, enrollment, values) if values["prospect"] else ""
+    return values
+
+
+def intro_link(inst: Installation, enrollment: Enrollment, values: Mapping[str, Any]) -> str:
+    """The one click: a mailto to the prospect with the rep in Cc and the words of templates/introduction.md."""
+    if not inst.library.templates.has(INTRODUCTION):
+        return ""
+    words = inst.library.templates.render(INTRODUCTION, {**values, "intro_link": ""}, *tongue(inst, enrollment))
+    return compose.mailto(values["prospect"]["email"], enrollment.rep, words.subject, words.text)
+
+
+def unsubscribe_token(inst: Installation, enrollment: Enrollment, address: str) -> str:
+    """Names the enrollment to us and nobody else can make it."""
+    signed = hmac.new(inst.key, f"unsubscribe {enrollment.id} {address}".encode(), hashlib.sha256)
+    return f"{enrollment.id}-{signed.hexdigest()[:UNSUBSCRIBE_TOKEN_DIGITS]}"
+
+
+def unsubscribe_link(inst: Installation, enrollment: Enrollment, address: str) -> str:
+    """RFC 2369 §3.2: a mailto is enough, and it comes back to where every answer comes."""
+    subject = quote(f"unsubscribe {unsubscribe_token(inst, enrollment, address)}")
+    return f"mailto:{quote(enrollment.rep, safe='@')}?subject={subject}"
+
+
+def tongue(inst: Installation, enrollment: Enrollment) -> tuple[str, str]:
+    """Language and zone in which this person is written to."""
+    holder = inst.store.contact(enrollment.contact)
+    return (holder.language if holder else ""), inst.place(holder, enrollment.rep).zone
+
+
+def template_of(step: Step, contact: str) -> str:
+    """The step's template; of variants one by the contact, evenly and always the same."""
+    if not step.variants:
+        return step.email or step.task or ""
+    names = sorted(step.variants)
+    digest = hashlib.sha256(f"{step.id} {contact}".encode()).digest()
+    return step.variants[names[int.from_bytes(digest[:8], "big") % len(names)]]
+
+
+def recipient_of(inst: Installation, enrollment: Enrollment, sequence: Sequence, step: Step) -> Contact | None:
+    """The contact to whom this step's email goes, None when it is the rep."""
+    role = step.to or sequence.to
+    if role == "rep":
+        return None
+    if role == "client":
+        return inst.store.contact(enrollment.client)
+    known = enrollment.variables.get("prospect") or {}
+    found = inst.store.contact_at(known["email"]) if known.get("email") else None
+    return found or inst.store.contact(enrollment.contact)
+
+
+def render(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> Rendered:
+    """The step's words. Raises RenderError where they cannot be filled in."""
+    template = template_of(step, enrollment.contact)
+    return inst.library.templates.render(template, scene(inst, enrollment, now), *tongue(inst, enrollment))
+
+
+def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, now: datetime) -> Frozen:
+    """The email of an outbox row as it would leave at `now` (UTC), to the byte.
+
+    What the rep wrote into the draft stands in place of the template's words. Raises RenderError, and UserError when the
+    mailbox is gone."""
+    sequence = sequence_of(inst, enrollment)
+    step = find(sequence, message.step)
+    assert step is not None, "decide(Leaving) skips a step that was removed"
+    rendered = render(inst, enrollment, step, now)
+    if message.text:
+        rendered = inst.library.templates.page(message.subject or rendered.subject, message.text)
+    rep = inst.rep(enrollment.rep)
+    contact = recipient_of(inst, enrollment, sequence, step)
+    to = Person(contact.name, contact.email) if contact else Person(rep.name, rep.address)
+    thread = message.id if (step.thread or sequence.thread) == "new" else enrollment.thread
+    before = inst.store.in_thread(thread)
+    names = (enrollment.id, step.id, message.visit, message.attempt)
+    domain = rep.address.rpartition("@")[2]
+    message_id = compose.message_id(inst.key, *names, domain)
+    own_id = compose.own_id(inst.key, *names, domain)
+    subject = compose.reply_subject(before[0].subject) if before else rendered.subject
+    raw = compose.compose(
+        compose.Letter(
+            sender=Person(rep.name, rep.address),
+            recipient=to,
+            subject=subject,
+            text=rendered.text,
+            html=rendered.html,
+            message_id=message_id,
+            date=now,
+            zone=inst.config.place(rep).zone,
+            references=references(before) or (own_id,),
+            in_reply_to=before[-1].message_id if before else "",
+            unsubscribe=unsubscribe_link(inst, enrollment, to.email) if contact else "",
+            attachments=inst.library.attachments(step) if step.attach else (),
+        )
+    )
+    return Frozen(
+        to,
+        contact.id if contact else "",
+        subject,
+        rendered.text,
+        rendered.html,
+        raw,
+        message_id,
+        own_id,
+        thread,
+        template_of(step, enrollment.contact),
+    )
+
+
+def references(before: list[ThreadMail]) -> tuple[str, ...]:
+    """RFC 5322 §3.6.4: the ids of the thread, oldest first; our own id stands before the first mail of ours."""
+    ids: list[str] = []
+    for mail in before:
+        own = [mail.own_id] if mail.own_id and not ids else []
+        ids += [i for i in (*mail.refs.split(), *own, mail.message_id) if i]
+    return tuple(dict.fromkeys(ids))

@@ -1,0 +1,91 @@
+"""Sequences and templates: from the project folder to values, and the versions that were applied. What runs is always the
+version that was applied last and is kept whole in the store; a half-written or faulty edit on disk changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.core.render import Templates
+from engine.core.sequence import Problem, Sequence, Trigger, parse_sequence, parse_triggers
+from engine.core.yaml_strict import decode
+
+TRIGGERS = "sequences/triggers.yaml"
+
+
+@dataclass(frozen=True)
+class Library:
+    """One version of all sequences and templates. `sources` are the files by their path below the project folder."""
+
+    version: str
+    sequences: Mapping[str, Sequence]
+    templates: Templates
+    triggers: tuple[Trigger, ...]
+    sources: Mapping[str, str]
+
+
+def shipped_folder() -> Path:
+    """Where the sequences and templates lie that come with the program: in the wheel, or in its source tree."""
+    packaged = Path(__file__).parent / "shipped"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent
+
+
+def read_sources(folder: Path) -> tuple[dict[str, str], list[Problem]]:
+    """All sequence and template files below `folder`, with a problem for each that cannot be read."""
+    sources: dict[str, str] = {}
+    problems: list[Problem] = []
+    files = [*(folder / "sequences").glob("*.yaml"), *(folder / "templates").rglob("*.md")]
+    for file in sorted(files):
+        name = file.relative_to(folder).as_posix()
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            problems.append(Problem(name, 1, 1, "unreadable", f"cannot be read: {error.strerror}"))
+            continue
+        text, found = decode(name, raw)
+        problems += found
+        sources[name] = text
+    return sources, problems
+
+
+def version_of(sources: Mapping[str, str]) -> str:
+    """Twelve digits that change with any byte of any file."""
+    return hashlib.sha256(json.dumps(sorted(sources.items())).encode()).hexdigest()[:12]
+
+
+def template_sources(sources: Mapping[str, str]) -> dict[str, str]:
+    """The templates by the names that sequences use: `ask/who_else` for templates/ask/who_else.md."""
+    prefix, suffix = "templates/", ".md"
+    return {n[len(prefix) : -len(suffix)]: text for n, text in sources.items() if n.startswith(prefix)}
+
+
+def parse(sources: Mapping[str, str]) -> tuple[Library, list[Problem]]:
+    """A library of what could be read, and everything that is wrong with the rest."""
+    version = version_of(sources)
+    sequences: dict[str, Sequence] = {}
+    triggers: list[Trigger] = []
+    problems: list[Problem] = []
+    for name, text in sources.items():
+        if name == TRIGGERS:
+            triggers, found = parse_triggers(name, text)
+            problems += found
+        elif name.startswith("sequences/"):
+            sequence, found = parse_sequence(name, text)
+            problems += found
+            if sequence:
+                sequences[sequence.key] = replace(sequence, version=version)
+    templates = Templates(template_sources(sources))
+    return Library(version, sequences, templates, tuple(triggers), dict(sources)), problems
+
+
+def pack(library: Library) -> str:
+    """The sources as the store keeps them."""
+    return json.dumps(dict(library.sources), ensure_ascii=False)
+
+
+def unpack(packed: str) -> Library:
+    """A library that the store kept: it was free of errors when it was applied."""
+    return parse(json.loads(packed))[0]

@@ -1,0 +1,79 @@
+"""Values to rows and back: instants are BIGINT microseconds UTC, mappings and tuples JSON text, yes and no 1 and 0. A row may
+hold more columns than its value has fields (a newer version's), and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from engine.core.model import Person
+
+T = TypeVar("T")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970 in UTC. `at` must be aware."""
+    return (at - EPOCH) // MICROSECOND
+
+
+def instant(value: int) -> datetime:
+    """The aware UTC datetime of a number of microseconds."""
+    return EPOCH + value * MICROSECOND
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(kind: Any) -> Any:
+    """`datetime | None` is a datetime that may be missing; `Mapping[str, int]` is a Mapping."""
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    return typing.get_origin(kind) or kind
+
+
+def _codec(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if kind is datetime:
+        return micros, instant
+    if kind is Person:
+        return lambda p: _dump(dataclasses.asdict(p)), lambda t: Person(**json.loads(t))
+    if kind is Mapping:
+        return lambda m: _dump(dict(m)), json.loads
+    if kind is tuple:
+        return lambda t: _dump(list(t)), lambda t: tuple(json.loads(t))
+    if kind is bool:
+        return int, bool
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return str, kind
+    return _same, _same
+
+
+@functools.cache
+def _codecs(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], Callable[[Any], Any]], ...]:
+    hints = typing.get_type_hints(cls)
+    return tuple((f.name, *_codec(_plain(hints[f.name]))) for f in dataclasses.fields(cls))
+
+
+def row_of(value: Any) -> dict[str, Any]:
+    """A value's fields as what the database takes."""
+    return {name: None if (v := getattr(value, name)) is None else write(v) for name, write, _ in _codecs(type(value))}
+
+
+def value_of(cls: type[T], row: Mapping[str, Any]) -> T:
+    """The value of a row; columns that the value does not have are left."""
+    return cls(
+        **{name: None if row[name] is None else read(row[name]) for name, _, read in _codecs(cls) if name in row}
+    )

@@ -1,0 +1,60 @@
+-- name: add_enrollment(id, sequence, version, contact, client, rep, root, prospect, begun_at, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, parent, cause, thread, referral, reason, outcome, revision)
+INSERT INTO enrollment (id, sequence, version, contact, client, rep, root, prospect, begun_at, start_at, state,
+  variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, parent, cause, thread,
+  referral, reason, outcome, revision)
+VALUES (:id, :sequence, :version, :contact, :client, :rep, :root, :prospect, :begun_at, :start_at, :state,
+  :variables, :step, :due_at, :next_at, :suspended_at, :done_at, :in_hand, :answered, :visits, :tries, :parent,
+  :cause, :thread, :referral, :reason, :outcome, :revision)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: save_enrollment(id, was, sequence, version, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, cause, thread, referral, reason, outcome, revision)
+-- A decision is saved only over the revision that it was made from.
+UPDATE enrollment SET sequence = :sequence, version = :version, start_at = :start_at, state = :state, variables =
+  :variables, step = :step, due_at = :due_at, next_at = :next_at, suspended_at = :suspended_at, done_at = :done_at,
+  in_hand = :in_hand, answered = :answered, visits = :visits, tries = :tries, cause = :cause, thread = :thread,
+  referral = :referral, reason = :reason, outcome = :outcome, revision = :revision
+WHERE id = :id AND revision = :was;
+
+-- name: enrollment(id)
+SELECT * FROM enrollment WHERE id = :id;
+
+-- name: lock_enrollment(id)
+SELECT * FROM enrollment WHERE id = :id FOR UPDATE;
+
+-- name: due_enrollments(now, limit)
+SELECT id FROM enrollment WHERE next_at IS NOT NULL AND next_at <= :now ORDER BY next_at, id LIMIT :limit;
+
+-- name: next_enrollment_at()
+SELECT min(next_at) AS at FROM enrollment WHERE next_at IS NOT NULL;
+
+-- name: enrollments_of(contact)
+SELECT * FROM enrollment WHERE contact = :contact ORDER BY begun_at, id;
+
+-- name: enrollments_for_client(client)
+SELECT * FROM enrollment WHERE client = :client ORDER BY begun_at, id;
+
+-- name: family(root)
+SELECT * FROM enrollment WHERE root = :root ORDER BY begun_at, id;
+
+-- name: enrollments_about(prospect)
+SELECT * FROM enrollment WHERE prospect = :prospect ORDER BY begun_at, id;
+
+-- name: enrollments_in(state)
+SELECT * FROM enrollment WHERE state = :state ORDER BY begun_at, id;
+
+-- name: all_enrollments()
+SELECT * FROM enrollment ORDER BY begun_at, id;
+
+-- name: running_twin(contact, sequence, prospect)
+SELECT * FROM enrollment WHERE contact = :contact AND sequence = :sequence AND prospect = :prospect
+  AND state IN ('waiting', 'active', 'held', 'paused');
+
+-- name: count_enrollments()
+SELECT sequence, state, count(*) AS n FROM enrollment GROUP BY sequence, state ORDER BY sequence, state;
+
+-- name: last_ask_of_company(domain, company, since)
+SELECT e.id, e.begun_at, e.sequence, c.email FROM enrollment e JOIN contact c ON c.id = e.contact
+WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company))
+  AND e.begun_at > :since
+ORDER BY e.begun_at DESC;

@@ -1,0 +1,43 @@
+-- name: add_inbound(id, mailbox, folder, uidvalidity, uid, message_id, digest, received_at, sender, subject, event, rule, matched, enrollment, contact, text, decision, settled_at, thread, refs)
+INSERT INTO inbound (id, mailbox, folder, uidvalidity, uid, message_id, digest, received_at, sender, subject, event,
+  rule, matched, enrollment, contact, text, decision, settled_at, thread, refs)
+VALUES (:id, :mailbox, :folder, :uidvalidity, :uid, :message_id, :digest, :received_at, :sender, :subject, :event,
+  :rule, :matched, :enrollment, :contact, :text, :decision, :settled_at, :thread, :refs)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: seen(mailbox, message_id, digest)
+SELECT id FROM inbound WHERE mailbox = :mailbox AND message_id = :message_id AND digest = :digest;
+
+-- name: inbound_message(id)
+SELECT * FROM inbound WHERE id = :id;
+
+-- name: decide_inbound(id, event, rule, decision, settled_at)
+UPDATE inbound SET event = :event, rule = :rule, decision = :decision, settled_at = :settled_at WHERE id = :id;
+
+-- name: settle_inbound(contact, now)
+UPDATE inbound SET settled_at = :now WHERE contact = :contact AND settled_at IS NULL;
+
+-- name: open_inbound()
+SELECT * FROM inbound WHERE settled_at IS NULL ORDER BY received_at, id;
+
+-- name: inbound_of(contact)
+SELECT * FROM inbound WHERE contact = :contact ORDER BY received_at, id;
+
+-- name: last_human_mail(contact, since)
+SELECT * FROM inbound WHERE contact = :contact AND received_at > :since
+  AND event IN ('reply', 'confirmed', 'declined', 'named', 'introduced', 'rep_wrote')
+ORDER BY received_at DESC LIMIT 1;
+
+-- name: recent_inbound(limit)
+SELECT * FROM inbound ORDER BY received_at DESC, id DESC LIMIT :limit;
+
+-- name: drop_bodies(before)
+UPDATE inbound SET text = '' WHERE received_at < :before AND text <> '';
+
+-- name: position(mailbox, folder)
+SELECT uidvalidity, uid FROM folder WHERE mailbox = :mailbox AND folder = :folder;
+
+-- name: save_position(mailbox, folder, uidvalidity, uid)
+INSERT INTO folder (mailbox, folder, uidvalidity, uid) VALUES (:mailbox, :folder, :uidvalidity, :uid)
+ON CONFLICT (mailbox, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity, uid = excluded.uid;

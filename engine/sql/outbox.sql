@@ -1,0 +1,144 @@
+-- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, note)
+INSERT INTO outbox (id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before,
+  follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals,
+  revision, approved_at, sent_at, note)
+VALUES (:id, :enrollment, :step, :visit, :attempt, :mailbox, :contact, :recipient, :state, :due_at, :not_before,
+  :follow_up, :message_id, :own_id, :thread, :subject, :text, :raw, :template, :version, :token, :deadline,
+  :deferrals, :revision, :approved_at, :sent_at, :note)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: outbox_message(id)
+SELECT * FROM outbox WHERE id = :id;
+
+-- name: queued(mailbox, now)
+-- Follow-ups go before first contacts: a promise kept late is worse than a beginning that waits.
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND not_before <= :now
+ORDER BY follow_up DESC, due_at, id LIMIT 1;
+
+-- name: next_queued_at(mailbox)
+SELECT min(not_before) AS at FROM outbox WHERE mailbox = :mailbox AND state = 'queued';
+
+-- name: drafts()
+SELECT * FROM outbox WHERE state = 'draft' ORDER BY due_at, id;
+
+-- name: open_doubts()
+SELECT * FROM outbox WHERE state = 'in_doubt' ORDER BY deadline, id;
+
+-- name: lost_attempts(mailbox, before)
+-- In data_started, and nobody can still be speaking for it.
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'data_started' AND deadline < :before ORDER BY deadline, id;
+
+-- name: lost_claims(mailbox, before)
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'claimed' AND deadline < :before ORDER BY deadline, id;
+
+-- name: outbox_of(enrollment)
+SELECT * FROM outbox WHERE enrollment = :enrollment ORDER BY due_at, id;
+
+-- name: outbox_to(contact)
+SELECT * FROM outbox WHERE contact = :contact ORDER BY due_at, id;
+
+-- name: freeze(id, token, revision, deadline, message_id, own_id, thread, subject, text, raw, template, version)
+-- The claim: only a queued row, once; from here on the bytes never change.
+UPDATE outbox SET state = 'claimed', token = token + 1, revision = :revision, deadline = :deadline,
+  message_id = :message_id, own_id = :own_id, thread = :thread, subject = :subject, text = :text, raw = :raw,
+  template = :template, version = :version, note = ''
+WHERE id = :id AND state = 'queued' AND token = :token
+RETURNING token;
+
+-- name: start_data(id, token, now, mailbox, epoch, fresh)
+-- The last gate: the claim is still ours and in time, the enrollment has not changed since, the lease holds, nobody has
+-- pulled the brake, and for a follow-up the mailbox was read to its end after it became due and within the last minute.
+UPDATE outbox SET state = 'data_started'
+WHERE id = :id AND token = :token AND state = 'claimed' AND deadline > :now
+  AND EXISTS (SELECT 1 FROM enrollment e WHERE e.id = outbox.enrollment AND e.revision = outbox.revision)
+  AND EXISTS (SELECT 1 FROM mailbox m WHERE m.address = :mailbox AND m.epoch = :epoch AND m.lease_until > :now
+    AND m.paused_until <= :now AND (outbox.follow_up = 0 OR (m.read_at >= outbox.due_at AND m.read_at >= :fresh)))
+  AND NOT EXISTS (SELECT 1 FROM setting WHERE name = 'brake')
+RETURNING id;
+
+-- name: release_claim(id, token, not_before, deferrals, note)
+UPDATE outbox SET state = 'queued', not_before = :not_before, deferrals = :deferrals, note = :note
+WHERE id = :id AND token = :token AND state IN ('claimed', 'data_started')
+RETURNING id;
+
+-- name: record_sent(id, token, sent_at, note)
+UPDATE outbox SET state = 'sent', sent_at = :sent_at, note = :note
+WHERE id = :id AND token = :token AND state IN ('data_started', 'in_doubt')
+RETURNING id;
+
+-- name: record_refused(id, token, note)
+UPDATE outbox SET state = 'refused', note = :note
+WHERE id = :id AND token = :token AND state IN ('claimed', 'data_started', 'in_doubt', 'sent')
+RETURNING id;
+
+-- name: record_doubt(id, token, note)
+UPDATE outbox SET state = 'in_doubt', note = :note
+WHERE id = :id AND token = :token AND state = 'data_started'
+RETURNING id;
+
+-- name: again(id, token, not_before, note)
+-- Proven absent: the same bytes go out again.
+UPDATE outbox SET state = 'queued', token = token + 1, not_before = :not_before, note = :note
+WHERE id = :id AND token = :token AND state = 'in_doubt'
+RETURNING id;
+
+-- name: postpone(id, not_before, note)
+UPDATE outbox SET not_before = :not_before, note = :note WHERE id = :id AND state = 'queued';
+
+-- name: note_outbox(id, note)
+UPDATE outbox SET note = :note WHERE id = :id AND note <> :note;
+
+-- name: to_draft(id, note)
+UPDATE outbox SET state = 'draft', note = :note WHERE id = :id AND state = 'queued';
+
+-- name: approve(id, now, subject, text)
+UPDATE outbox SET state = 'queued', approved_at = :now, not_before = :now, subject = :subject, text = :text
+WHERE id = :id AND state = 'draft'
+RETURNING id;
+
+-- name: withdraw(enrollment, note)
+UPDATE outbox SET state = 'cancelled', note = :note
+WHERE enrollment = :enrollment AND state IN ('draft', 'queued', 'claimed')
+RETURNING id;
+
+-- name: withdraw_one(id, note)
+UPDATE outbox SET state = 'cancelled', note = :note WHERE id = :id AND state IN ('draft', 'queued', 'claimed')
+RETURNING id;
+
+-- name: in_thread(thread)
+-- Both ways, oldest first: what References must name.
+SELECT sent_at AS at, id, message_id, own_id, subject, '' AS refs FROM outbox
+WHERE thread = :thread AND thread <> '' AND state = 'sent'
+UNION ALL
+SELECT received_at AS at, id, message_id, '' AS own_id, subject, refs FROM inbound
+WHERE thread = :thread AND thread <> ''
+ORDER BY at, id;
+
+-- name: sent_by_id(message_id)
+SELECT * FROM outbox WHERE message_id = :message_id AND message_id <> '' AND state <> 'cancelled';
+
+-- name: sent_by_own_id(own_id)
+SELECT * FROM outbox WHERE own_id = :own_id AND own_id <> '' AND state <> 'cancelled' ORDER BY sent_at DESC LIMIT 1;
+
+-- name: last_sent_to(contact)
+SELECT * FROM outbox WHERE contact = :contact AND state IN ('sent', 'data_started', 'in_doubt')
+ORDER BY coalesce(sent_at, deadline) DESC LIMIT 1;
+
+-- name: last_unrelated(contact, root)
+SELECT o.sent_at, e.sequence FROM outbox o JOIN enrollment e ON e.id = o.enrollment
+WHERE o.contact = :contact AND o.state = 'sent' AND e.root <> :root
+ORDER BY o.sent_at DESC LIMIT 1;
+
+-- name: knows(contact, mailbox)
+-- Has any mail gone between this person and this rep, either way?
+SELECT (SELECT count(*) FROM outbox WHERE contact = :contact AND mailbox = :mailbox
+          AND state IN ('sent', 'data_started', 'in_doubt', 'refused'))
+     + (SELECT count(*) FROM inbound WHERE contact = :contact AND mailbox = :mailbox) AS n;
+
+-- name: first_sent_at(mailbox)
+SELECT min(coalesce(sent_at, deadline)) AS at FROM outbox
+WHERE mailbox = :mailbox AND state IN ('sent', 'data_started', 'in_doubt');
+
+-- name: outbox_in(state)
+SELECT * FROM outbox WHERE state = :state ORDER BY due_at, id;

@@ -1,0 +1,92 @@
+-- name: add_contact(id, email, domain, name, first_name, company, title, zone, country, subdivision, language, owner, aliases, fields, confirmed_at)
+INSERT INTO contact (id, email, domain, name, first_name, company, title, zone, country, subdivision, language,
+  owner, aliases, fields, confirmed_at)
+VALUES (:id, :email, :domain, :name, :first_name, :company, :title, :zone, :country, :subdivision, :language,
+  :owner, :aliases, :fields, :confirmed_at);
+
+-- name: save_contact(id, name, first_name, company, title, zone, country, subdivision, language, owner, aliases, fields, confirmed_at)
+UPDATE contact SET name = :name, first_name = :first_name, company = :company, title = :title, zone = :zone, country
+  = :country, subdivision = :subdivision, language = :language, owner = :owner, aliases = :aliases, fields =
+  :fields, confirmed_at = :confirmed_at WHERE id = :id;
+
+-- name: add_address(address, contact)
+INSERT INTO address (address, contact) VALUES (:address, :contact) ON CONFLICT DO NOTHING;
+
+-- name: contact(id)
+SELECT * FROM contact WHERE id = :id;
+
+-- name: contact_at(address)
+SELECT c.* FROM contact c JOIN address a ON a.contact = c.id WHERE a.address = :address;
+
+-- name: contacts()
+SELECT * FROM contact ORDER BY email;
+
+-- name: colleagues(domain)
+SELECT * FROM contact WHERE domain = :domain AND domain <> '' ORDER BY email;
+
+-- name: hold_contact(id, held_until, held_why)
+UPDATE contact SET held_until = :held_until, held_why = :held_why WHERE id = :id;
+
+-- name: contact_hold(id)
+SELECT held_until, held_why FROM contact WHERE id = :id;
+
+-- name: suppress(hash, address, reason, at, message)
+INSERT INTO suppression (hash, address, reason, at, message) VALUES (:hash, :address, :reason, :at, :message)
+ON CONFLICT (hash) DO NOTHING;
+
+-- name: suppression(hash)
+SELECT * FROM suppression WHERE hash = :hash;
+
+-- name: suppressions()
+SELECT * FROM suppression ORDER BY at, hash;
+
+-- name: add_task(id, kind, rep, contact, enrollment, title, text, created_at, urgent, step, message, done_at, note)
+INSERT INTO task (id, kind, rep, contact, enrollment, title, text, created_at, urgent, step, message, done_at, note)
+VALUES (:id, :kind, :rep, :contact, :enrollment, :title, :text, :created_at, :urgent, :step, :message, :done_at,
+  :note);
+
+-- name: task(id)
+SELECT * FROM task WHERE id = :id;
+
+-- name: open_tasks()
+SELECT * FROM task WHERE done_at IS NULL ORDER BY urgent DESC, created_at, id;
+
+-- name: tasks_of(contact)
+SELECT * FROM task WHERE contact = :contact ORDER BY created_at, id;
+
+-- name: finish_task(id, now, note)
+UPDATE task SET done_at = :now, note = :note WHERE id = :id AND done_at IS NULL RETURNING id;
+
+-- name: finish_tasks(enrollment, kind, now, note)
+UPDATE task SET done_at = :now, note = :note WHERE enrollment = :enrollment AND kind = :kind AND done_at IS NULL;
+
+-- name: finish_person_tasks(contact, kind, now, note)
+UPDATE task SET done_at = :now, note = :note WHERE contact = :contact AND kind = :kind AND done_at IS NULL;
+
+-- name: add_referral(id, client, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at)
+INSERT INTO referral (id, client, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at,
+  contacted_at, met_at, won_at, lost_at)
+VALUES (:id, :client, :rep, :prospect, :prospect_key, :state, :named_at, :source, :proof, :introduced_at,
+  :contacted_at, :met_at, :won_at, :lost_at)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: save_referral(id, rep, prospect, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at)
+UPDATE referral SET rep = :rep, prospect = :prospect, state = :state, named_at = :named_at, source = :source, proof
+  = :proof, introduced_at = :introduced_at, contacted_at = :contacted_at, met_at = :met_at, won_at = :won_at,
+  lost_at = :lost_at WHERE id = :id;
+
+-- name: referral(id)
+SELECT * FROM referral WHERE id = :id;
+
+-- name: referral_of(client, prospect_key)
+SELECT * FROM referral WHERE client = :client AND prospect_key = :prospect_key;
+
+-- name: referrals_to(prospect_key)
+SELECT * FROM referral WHERE prospect_key = :prospect_key ORDER BY named_at, id;
+
+-- name: referrals_by(client)
+SELECT * FROM referral WHERE client = :client ORDER BY named_at, id;
+
+-- name: referrals()
+SELECT * FROM referral ORDER BY named_at, id;

@@ -1,0 +1,564 @@
+"""Everything that is kept, by the domain's verbs: each statement of `sql/` is called here and nowhere else. A Store is one
+connection and belongs to one thread; verbs that belong together are put into one `transaction` by their caller."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from engine.core.address import domain_of, prospect_key
+from engine.core.model import (
+    Contact,
+    Enrollment,
+    InboundMessage,
+    OutboxMessage,
+    OutboxState,
+    Person,
+    Referral,
+    Task,
+)
+from engine.database import Database, open_database
+from engine.rows import instant, micros, row_of, value_of
+
+
+@dataclass(frozen=True)
+class MailboxState:
+    """What is known of a rep's mailbox. `read_at` is when the last read to its end began; an empty `files_sent` means unknown."""
+
+    address: str
+    owner: str
+    epoch: int
+    lease_until: datetime
+    next_send_at: datetime
+    day: str
+    sent_today: int
+    read_at: datetime
+    read_error: str
+    read_failed_at: datetime | None
+    paused_until: datetime
+    paused_why: str
+    files_sent: str
+    keeps_id: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """One line of the history, which only grows."""
+
+    at: datetime
+    contact: str
+    enrollment: str
+    kind: str
+    text: str
+    message: str
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class ThreadMail:
+    """One message of a thread, ours or theirs; `refs` is their References header."""
+
+    at: datetime
+    id: str
+    message_id: str
+    own_id: str
+    subject: str
+    refs: str
+
+
+@dataclass(frozen=True)
+class Suppression:
+    hash: str
+    address: str
+    reason: str
+    at: datetime
+    message: str
+
+
+def address_hash(address: str) -> str:
+    """What survives of a suppressed address after `forget`."""
+    return hashlib.sha256(address.strip().lower().encode()).hexdigest()
+
+
+def random_ids() -> Callable[[], str]:
+    """Ids that no other process gives, in the order of their making within this one."""
+    count = itertools.count()
+    return lambda: f"{next(count):08x}{secrets.token_hex(8)}"
+
+
+def counted_ids() -> Callable[[], str]:
+    """Ids for a store that lives only as long as a simulation: the same in every run."""
+    count = itertools.count(1)
+    return lambda: f"{next(count):08x}"
+
+
+class Store:
+    """The verbs over one Database. Raises Conflict and Unusable of `engine.database`."""
+
+    def __init__(self, database: Database, new_id: Callable[[], str] | None = None) -> None:
+        self.database = database
+        self.new_id = new_id or random_ids()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self.database.transaction()
+
+    def close(self) -> None:
+        self.database.close()
+
+    def _one(self, cls: type[Any], name: str, **values: object) -> Any:
+        row = self.database.row(name, **values)
+        return None if row is None else value_of(cls, row)
+
+    def _all(self, cls: type[Any], name: str, **values: object) -> list[Any]:
+        return [value_of(cls, row) for row in self.database.rows(name, **values)]
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    def add_contact(self, contact: Contact) -> Contact:
+        """Keeps a new contact under an id of its own, with all its addresses."""
+        kept = replace(contact, id=contact.id or self.new_id(), email=contact.email.lower())
+        with self.transaction():
+            row = row_of(kept)
+            self.database.change("add_contact", **row, domain=domain_of(kept.email))
+            for address in (kept.email, *kept.aliases):
+                self.database.change("add_address", address=address.lower(), contact=kept.id)
+        return kept
+
+    def save_contact(self, contact: Contact) -> None:
+        with self.transaction():
+            row = row_of(contact)
+            del row["email"]
+            self.database.change("save_contact", **row)
+            for alias in contact.aliases:
+                self.database.change("add_address", address=alias.lower(), contact=contact.id)
+
+    def contact(self, id: str) -> Contact | None:
+        return self._one(Contact, "contact", id=id)  # type: ignore[no-any-return]
+
+    def contact_at(self, address: str) -> Contact | None:
+        """By any of their addresses."""
+        return self._one(Contact, "contact_at", address=address.strip().lower())  # type: ignore[no-any-return]
+
+    def contacts(self) -> list[Contact]:
+        return self._all(Contact, "contacts")
+
+    def colleagues(self, address: str) -> list[Contact]:
+        """Contacts at the same company's domain."""
+        return self._all(Contact, "colleagues", domain=domain_of(address))
+
+    def hold_contact(self, contact: str, until: datetime | None, why: str) -> None:
+        self.database.change("hold_contact", id=contact, held_until=until and micros(until), held_why=why)
+
+    def contact_hold(self, contact: str, now: datetime) -> tuple[datetime, str] | None:
+        """Until when, and why, this person is away or held."""
+        row = self.database.row("contact_hold", id=contact)
+        if row is None or row["held_until"] is None or row["held_until"] <= micros(now):
+            return None
+        return instant(row["held_until"]), str(row["held_why"])
+
+    def suppress(self, address: str, reason: str, at: datetime, message: str = "") -> bool:
+        """True when the address was not suppressed before."""
+        done = self.database.change(
+            "suppress",
+            hash=address_hash(address),
+            address=address.strip().lower(),
+            reason=reason,
+            at=micros(at),
+            message=message,
+        )
+        return done > 0
+
+    def suppressed(self, address: str) -> Suppression | None:
+        return self._one(Suppression, "suppression", hash=address_hash(address))  # type: ignore[no-any-return]
+
+    def suppressions(self) -> list[Suppression]:
+        return self._all(Suppression, "suppressions")
+
+    # --- enrollments -------------------------------------------------------------------------------------------------
+
+    def add_enrollment(self, enrollment: Enrollment) -> bool:
+        """False when the person is in that sequence for that prospect already."""
+        prospect = prospect_key(enrollment.variables.get("prospect"))
+        return bool(self.database.rows("add_enrollment", **row_of(enrollment), prospect=prospect))
+
+    def save_enrollment(self, enrollment: Enrollment, was: int) -> bool:
+        """False when it has changed since revision `was`: the decision must be made anew."""
+        row = row_of(enrollment)
+        for fixed in ("contact", "root", "parent", "begun_at", "rep", "client"):
+            del row[fixed]
+        return self.database.change("save_enrollment", **row, was=was) > 0
+
+    def enrollment(self, id: str, lock: bool = False) -> Enrollment | None:
+        return self._one(Enrollment, "lock_enrollment" if lock else "enrollment", id=id)  # type: ignore[no-any-return]
+
+    def due_enrollments(self, now: datetime, limit: int) -> list[str]:
+        return [row["id"] for row in self.database.rows("due_enrollments", now=micros(now), limit=limit)]
+
+    def next_enrollment_at(self) -> datetime | None:
+        row = self.database.row("next_enrollment_at")
+        return instant(row["at"]) if row and row["at"] is not None else None
+
+    def enrollments_of(self, contact: str) -> list[Enrollment]:
+        return self._all(Enrollment, "enrollments_of", contact=contact)
+
+    def enrollments_for_client(self, client: str) -> list[Enrollment]:
+        return self._all(Enrollment, "enrollments_for_client", client=client)
+
+    def family(self, root: str) -> list[Enrollment]:
+        return self._all(Enrollment, "family", root=root)
+
+    def enrollments_about(self, prospect: Person) -> list[Enrollment]:
+        return self._all(Enrollment, "enrollments_about", prospect=prospect_key(prospect))
+
+    def all_enrollments(self) -> list[Enrollment]:
+        return self._all(Enrollment, "all_enrollments")
+
+    def running_twin(self, contact: str, sequence: str, prospect: str) -> Enrollment | None:
+        return self._one(  # type: ignore[no-any-return]
+            Enrollment, "running_twin", contact=contact, sequence=sequence, prospect=prospect
+        )
+
+    def count_enrollments(self) -> list[tuple[str, str, int]]:
+        return [(r["sequence"], r["state"], r["n"]) for r in self.database.rows("count_enrollments")]
+
+    def asks_of_company(self, contact: Contact, since: datetime) -> list[tuple[str, datetime, str]]:
+        """(sequence, begun_at, email) of everyone at this contact's company enrolled since, the latest first."""
+        rows = self.database.rows(
+            "last_ask_of_company",
+            domain=domain_of(contact.email),
+            company=contact.company.strip().lower(),
+            since=micros(since),
+        )
+        return [(r["sequence"], instant(r["begun_at"]), r["email"]) for r in rows]
+
+    # --- outbox ------------------------------------------------------------------------------------------------------
+
+    def add_outbox(self, message: OutboxMessage) -> bool:
+        """False when a live row for that enrollment, step, visit and attempt is there already."""
+        return bool(self.database.rows("add_outbox", **row_of(message)))
+
+    def outbox_message(self, id: str) -> OutboxMessage | None:
+        return self._one(OutboxMessage, "outbox_message", id=id)  # type: ignore[no-any-return]
+
+    def queued(self, mailbox: str, now: datetime) -> OutboxMessage | None:
+        """The first that may leave this mailbox: follow-ups before first contacts."""
+        return self._one(OutboxMessage, "queued", mailbox=mailbox, now=micros(now))  # type: ignore[no-any-return]
+
+    def next_queued_at(self, mailbox: str) -> datetime | None:
+        row = self.database.row("next_queued_at", mailbox=mailbox)
+        return instant(row["at"]) if row and row["at"] is not None else None
+
+    def outbox_in(self, state: OutboxState) -> list[OutboxMessage]:
+        return self._all(OutboxMessage, "outbox_in", state=str(state))
+
+    def outbox_of(self, enrollment: str) -> list[OutboxMessage]:
+        return self._all(OutboxMessage, "outbox_of", enrollment=enrollment)
+
+    def outbox_to(self, contact: str) -> list[OutboxMessage]:
+        return self._all(OutboxMessage, "outbox_to", contact=contact)
+
+    def lost_attempts(self, mailbox: str, before: datetime) -> list[OutboxMessage]:
+        return self._all(OutboxMessage, "lost_attempts", mailbox=mailbox, before=micros(before))
+
+    def lost_claims(self, mailbox: str, before: datetime) -> list[OutboxMessage]:
+        return self._all(OutboxMessage, "lost_claims", mailbox=mailbox, before=micros(before))
+
+    def freeze(self, message: OutboxMessage) -> OutboxMessage | None:
+        """The claim. None when somebody else has it, or it was withdrawn."""
+        row = row_of(message)
+        names = "id token revision deadline message_id own_id thread subject text raw template version"  # as in sql/outbox.sql
+        got = self.database.row("freeze", **{name: row[name] for name in names.split()})
+        return None if got is None else replace(message, state=OutboxState.CLAIMED, token=got["token"])
+
+    def start_data(self, message: OutboxMessage, epoch: int, now: datetime, fresh: datetime) -> bool:
+        """True when the body may be written now; from then on nobody else will ever send this row blindly."""
+        got = self.database.row(
+            "start_data",
+            id=message.id,
+            token=message.token,
+            now=micros(now),
+            mailbox=message.mailbox,
+            epoch=epoch,
+            fresh=micros(fresh),
+        )
+        return got is not None
+
+    def release_claim(self, message: OutboxMessage, not_before: datetime, deferrals: int, note: str) -> bool:
+        return bool(
+            self.database.rows(
+                "release_claim",
+                id=message.id,
+                token=message.token,
+                not_before=micros(not_before),
+                deferrals=deferrals,
+                note=note,
+            )
+        )
+
+    def record_sent(self, message: OutboxMessage, at: datetime, note: str) -> bool:
+        return bool(
+            self.database.rows("record_sent", id=message.id, token=message.token, sent_at=micros(at), note=note)
+        )
+
+    def record_refused(self, message: OutboxMessage, note: str) -> bool:
+        return bool(self.database.rows("record_refused", id=message.id, token=message.token, note=note))
+
+    def record_doubt(self, message: OutboxMessage, note: str) -> bool:
+        return bool(self.database.rows("record_doubt", id=message.id, token=message.token, note=note))
+
+    def again(self, message: OutboxMessage, not_before: datetime, note: str) -> bool:
+        return bool(
+            self.database.rows("again", id=message.id, token=message.token, not_before=micros(not_before), note=note)
+        )
+
+    def postpone(self, message: OutboxMessage, until: datetime, why: str) -> None:
+        self.database.change("postpone", id=message.id, not_before=micros(until), note=why)
+
+    def note_outbox(self, message: OutboxMessage, note: str) -> bool:
+        """True when the note is a new one."""
+        return self.database.change("note_outbox", id=message.id, note=note) > 0
+
+    def to_draft(self, message: OutboxMessage, why: str) -> None:
+        self.database.change("to_draft", id=message.id, note=why)
+
+    def approve(self, message: OutboxMessage, now: datetime, subject: str = "", text: str = "") -> bool:
+        """The rep's word; `subject` and `text` are what the rep made of it, empty when unchanged."""
+        return bool(self.database.rows("approve", id=message.id, now=micros(now), subject=subject, text=text))
+
+    def withdraw(self, enrollment: str, why: str) -> int:
+        return len(self.database.rows("withdraw", enrollment=enrollment, note=why))
+
+    def withdraw_one(self, message: OutboxMessage, why: str) -> bool:
+        return bool(self.database.rows("withdraw_one", id=message.id, note=why))
+
+    def in_thread(self, thread: str) -> list[ThreadMail]:
+        return self._all(ThreadMail, "in_thread", thread=thread)
+
+    def sent_by_id(self, message_id: str) -> OutboxMessage | None:
+        found = self._all(OutboxMessage, "sent_by_id", message_id=message_id)
+        return found[0] if found else None
+
+    def sent_by_own_id(self, own_id: str) -> OutboxMessage | None:
+        return self._one(OutboxMessage, "sent_by_own_id", own_id=own_id)  # type: ignore[no-any-return]
+
+    def last_sent_to(self, contact: str) -> OutboxMessage | None:
+        return self._one(OutboxMessage, "last_sent_to", contact=contact)  # type: ignore[no-any-return]
+
+    def last_unrelated(self, contact: str, root: str) -> tuple[datetime, str] | None:
+        """When, and by which sequence, this person last heard from another family of enrollments."""
+        row = self.database.row("last_unrelated", contact=contact, root=root)
+        return (instant(row["sent_at"]), row["sequence"]) if row else None
+
+    def knows(self, contact: str, mailbox: str) -> bool:
+        """Whether any mail has gone between this person and this rep, either way."""
+        row = self.database.row("knows", contact=contact, mailbox=mailbox)
+        return bool(row and row["n"])
+
+    def first_sent_at(self, mailbox: str) -> datetime | None:
+        row = self.database.row("first_sent_at", mailbox=mailbox)
+        return instant(row["at"]) if row and row["at"] is not None else None
+
+    # --- inbound -----------------------------------------------------------------------------------------------------
+
+    def add_inbound(self, message: InboundMessage) -> bool:
+        """False when this message was read before, in whatever folder."""
+        return bool(self.database.rows("add_inbound", **row_of(message)))
+
+    def seen(self, mailbox: str, message_id: str, digest: str) -> bool:
+        return bool(self.database.rows("seen", mailbox=mailbox, message_id=message_id, digest=digest))
+
+    def inbound_message(self, id: str) -> InboundMessage | None:
+        return self._one(InboundMessage, "inbound_message", id=id)  # type: ignore[no-any-return]
+
+    def decide_inbound(self, message: InboundMessage) -> None:
+        self.database.change(
+            "decide_inbound",
+            id=message.id,
+            event=message.event,
+            rule=message.rule,
+            decision=message.decision,
+            settled_at=message.settled_at and micros(message.settled_at),
+        )
+
+    def settle_inbound(self, contact: str, now: datetime) -> int:
+        return self.database.change("settle_inbound", contact=contact, now=micros(now))
+
+    def open_inbound(self) -> list[InboundMessage]:
+        return self._all(InboundMessage, "open_inbound")
+
+    def inbound_of(self, contact: str) -> list[InboundMessage]:
+        return self._all(InboundMessage, "inbound_of", contact=contact)
+
+    def recent_inbound(self, limit: int) -> list[InboundMessage]:
+        return self._all(InboundMessage, "recent_inbound", limit=limit)
+
+    def last_human_mail(self, contact: str, since: datetime) -> InboundMessage | None:
+        return self._one(  # type: ignore[no-any-return]
+            InboundMessage, "last_human_mail", contact=contact, since=micros(since)
+        )
+
+    def drop_bodies(self, before: datetime) -> int:
+        return self.database.change("drop_bodies", before=micros(before))
+
+    def position(self, mailbox: str, folder: str) -> tuple[int, int] | None:
+        row = self.database.row("position", mailbox=mailbox, folder=folder)
+        return (row["uidvalidity"], row["uid"]) if row else None
+
+    def save_position(self, mailbox: str, folder: str, uidvalidity: int, uid: int) -> None:
+        self.database.change("save_position", mailbox=mailbox, folder=folder, uidvalidity=uidvalidity, uid=uid)
+
+    # --- mailboxes ---------------------------------------------------------------------------------------------------
+
+    def add_mailbox(self, address: str) -> None:
+        self.database.change("add_mailbox", address=address)
+
+    def mailbox(self, address: str) -> MailboxState | None:
+        return self._one(MailboxState, "mailbox", address=address)  # type: ignore[no-any-return]
+
+    def mailboxes(self) -> list[MailboxState]:
+        return self._all(MailboxState, "mailboxes")
+
+    def lease(self, address: str, owner: str, now: datetime, until: datetime) -> int | None:
+        """The epoch under which `owner` may use the mailbox until `until`, None while another has it."""
+        row = self.database.row("lease", address=address, owner=owner, now=micros(now), until=micros(until))
+        return int(row["epoch"]) if row else None
+
+    def end_lease(self, address: str, owner: str) -> None:
+        self.database.change("end_lease", address=address, owner=owner)
+
+    def consume_rate(
+        self, address: str, epoch: int, now: datetime, next_send_at: datetime, day: str, per_day: int
+    ) -> bool:
+        got = self.database.row(
+            "consume_rate",
+            address=address,
+            epoch=epoch,
+            now=micros(now),
+            next_send_at=micros(next_send_at),
+            day=day,
+            per_day=per_day,
+        )
+        return got is not None
+
+    def return_rate(self, address: str, epoch: int, now: datetime) -> None:
+        self.database.change("return_rate", address=address, epoch=epoch, now=micros(now))
+
+    def read_to_end(self, address: str, read_at: datetime) -> None:
+        """A read that began at `read_at` has come to the mailbox's end."""
+        self.database.change("read_to_end", address=address, read_at=micros(read_at))
+
+    def read_failed(self, address: str, at: datetime, error: str) -> None:
+        self.database.change("read_failed", address=address, at=micros(at), error=error)
+
+    def pause_mailbox(self, address: str, until: datetime, why: str) -> None:
+        self.database.change("pause_mailbox", address=address, until=micros(until), why=why)
+
+    def learn_mailbox(self, address: str, files_sent: str, keeps_id: str) -> None:
+        self.database.change("learn_mailbox", address=address, files_sent=files_sent, keeps_id=keeps_id)
+
+    # --- history, tasks, referrals -----------------------------------------------------------------------------------
+
+    def tell(
+        self, at: datetime, kind: str, text: str, contact: str = "", enrollment: str = "", message: str = ""
+    ) -> None:
+        """One line into the history; nothing is ever changed or taken out of it."""
+        row = row_of(Told(at, contact, enrollment, kind, text, message, id=self.new_id()))
+        self.database.change("tell", **row)
+
+    def story(self, contact: str) -> list[Told]:
+        return self._all(Told, "story", contact=contact)
+
+    def history_since(self, at: datetime) -> list[Told]:
+        return self._all(Told, "history_since", at=micros(at))
+
+    def add_task(self, task: Task) -> Task:
+        kept = replace(task, id=task.id or self.new_id())
+        self.database.change("add_task", **row_of(kept))
+        return kept
+
+    def task(self, id: str) -> Task | None:
+        return self._one(Task, "task", id=id)  # type: ignore[no-any-return]
+
+    def open_tasks(self) -> list[Task]:
+        return self._all(Task, "open_tasks")
+
+    def tasks_of(self, contact: str) -> list[Task]:
+        return self._all(Task, "tasks_of", contact=contact)
+
+    def finish_task(self, id: str, now: datetime, note: str) -> bool:
+        return bool(self.database.rows("finish_task", id=id, now=micros(now), note=note))
+
+    def finish_tasks(self, enrollment: str, kind: str, now: datetime, note: str) -> int:
+        return self.database.change("finish_tasks", enrollment=enrollment, kind=kind, now=micros(now), note=note)
+
+    def finish_person_tasks(self, contact: str, kind: str, now: datetime, note: str) -> int:
+        return self.database.change("finish_person_tasks", contact=contact, kind=kind, now=micros(now), note=note)
+
+    def add_referral(self, referral: Referral) -> Referral:
+        """The kept referral: the one that was there, when this client has named that prospect before."""
+        kept = replace(referral, id=referral.id or self.new_id())
+        key = prospect_key(kept.prospect)
+        self.database.rows("add_referral", **row_of(kept), prospect_key=key)
+        found = self._one(Referral, "referral_of", client=kept.client, prospect_key=key)
+        assert isinstance(found, Referral)
+        return found
+
+    def save_referral(self, referral: Referral) -> None:
+        row = row_of(referral)
+        del row["client"]
+        self.database.change("save_referral", **row)
+
+    def referral(self, id: str) -> Referral | None:
+        return self._one(Referral, "referral", id=id)  # type: ignore[no-any-return]
+
+    def referrals(self) -> list[Referral]:
+        return self._all(Referral, "referrals")
+
+    def referrals_by(self, client: str) -> list[Referral]:
+        return self._all(Referral, "referrals_by", client=client)
+
+    def referrals_to(self, prospect: Person) -> list[Referral]:
+        return self._all(Referral, "referrals_to", prospect_key=prospect_key(prospect))
+
+    # --- the library and settings ------------------------------------------------------------------------------------
+
+    def apply_library(self, version: str, at: datetime, sources: str) -> None:
+        self.database.change("apply_library", version=version, applied_at=micros(at), sources=sources)
+
+    def applied_library(self) -> tuple[str, str] | None:
+        """(version, sources) of what was applied last."""
+        row = self.database.row("applied_library")
+        return (row["version"], row["sources"]) if row else None
+
+    def setting(self, name: str) -> str | None:
+        row = self.database.row("setting", name=name)
+        return row["value"] if row else None
+
+    def set_setting(self, name: str, value: str) -> None:
+        self.database.change("set_setting", name=name, value=value)
+
+    def drop_setting(self, name: str) -> None:
+        self.database.change("drop_setting", name=name)
+
+
+def open_store(url: str, new_id: Callable[[], str] | None = None) -> Store:
+    """Opens the database at `url` (a SQLite file, `:memory:` or `postgresql://…`). Raises Unusable."""
+    return Store(open_database(url), new_id)
+
+
+def find_sent(store: Store, ids: Iterable[str]) -> OutboxMessage | None:
+    """The sent message that any of these ids names, by Message-ID first, then by our own id."""
+    every = list(ids)
+    for message_id in every:
+        if found := store.sent_by_id(message_id):
+            return found
+    for own_id in every:
+        if found := store.sent_by_own_id(own_id):
+            return found
+    return None
