@@ -32,3 +32,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f'did you mean "{near[0]}"?'
     return f"known are {', '.join(choices)}" if choices else ""
+
+
+def has_errors(problems: Iterable[Problem]) -> bool:
+    """Whether one of them is more than a warning."""
+    return any(problem.severity == "error" for problem in problems)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The hint for a misspelt name where the known ones are listed already: only a near one."""
+    hint = did_you_mean(word, known)
+    return hint if hint.startswith("did") else ""

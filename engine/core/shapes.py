@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from engine.core.problem import Problem, did_you_mean
+from engine.core.problem import Problem, did_you_mean, near
 from engine.core.yaml_strict import Loc, Positions, locate
 
 T = TypeVar("T")
@@ -121,8 +121,7 @@ def choice(*choices: str) -> Shape[str]:
             return spot.value
         word = spot.value if isinstance(spot.value, str) else ""
         takes = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-        near = did_you_mean(word, choices)
-        wrong(spot, takes, near if near.startswith("did") else "")
+        wrong(spot, takes, near(word, choices))
         return None
 
     return Shape(read, {"enum": list(choices)})

@@ -137,6 +137,11 @@ def _starts_badly(text: str, line: int, column: int) -> str:
     return f"text that starts with {character} must stand in quotes"
 
 
+def _place(event: yaml.Event) -> tuple[int, int]:
+    mark: Any = event.start_mark  # typed as optional, and always there
+    return mark.line + 1, mark.column + 1
+
+
 def _scalar(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
@@ -164,8 +169,7 @@ class _Builder:
         return value
 
     def node(self, event: yaml.Event, events: Iterator[yaml.Event], loc: Loc) -> Any:
-        mark = event.start_mark
-        self.positions.values[loc] = (mark.line + 1, mark.column + 1)
+        self.positions.values[loc] = _place(event)
         if len(loc) > NESTING_MAX:
             self.report(event, "nesting", f"more than {NESTING_MAX} levels deep", "a bracket too many?")
             raise _Refused
@@ -213,9 +217,8 @@ class _Builder:
             _Builder(self.file, self.problems).node(next(events), events, loc)  # read past it
             return
         self.refuse_magic(key)
-        self.positions.keys[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
+        self.positions.keys[here] = _place(key)
         found[key.value] = self.node(next(events), events, here)
 
     def report(self, event: yaml.Event, code: str, message: str, hint: str) -> None:
-        mark = event.start_mark
-        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, code, message, hint))
+        self.problems.append(Problem(self.file, *_place(event), code, message, hint))
