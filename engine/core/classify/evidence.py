@@ -1,0 +1,138 @@
+"""What the detectors look at: one message beside what is known of its reader, each view of it computed once and only when asked for.
+Nothing here decides."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.core import quoting
+from engine.core.model import Message, Person, Reader
+from engine.core.phrases import Hit, phrasebook, plain
+
+#: Words are looked for in this much of the new text; whoever writes more has written a letter, and a letter is a `reply`.
+WORDS_MAX = 8000
+SENTENCES_MAX = 200
+
+#: Providers where a shared domain says nothing about a shared company.
+FREEMAIL = frozenset(
+    """gmail.com googlemail.com yahoo.com yahoo.co.uk yahoo.de yahoo.fr yahoo.es yahoo.it yahoo.co.jp yahoo.com.br ymail.com
+    rocketmail.com hotmail.com hotmail.co.uk hotmail.fr hotmail.de hotmail.es hotmail.it outlook.com outlook.de outlook.fr outlook.es
+    live.com live.co.uk live.nl live.se msn.com icloud.com me.com mac.com aol.com gmx.de gmx.net gmx.at gmx.ch gmx.com web.de
+    t-online.de freenet.de posteo.de mailbox.org proton.me protonmail.com pm.me tutanota.com fastmail.com zoho.com mail.com orange.fr
+    wanadoo.fr free.fr laposte.net sfr.fr libero.it tiscali.it virgilio.it alice.it terra.com.br uol.com.br bol.com.br sapo.pt
+    seznam.cz centrum.cz email.cz wp.pl o2.pl onet.pl interia.pl ziggo.nl kpnmail.nl xs4all.nl telia.com bredband.net
+    mail.dk jubii.dk luukku.com suomi24.fi qq.com 163.com 126.com sina.com foxmail.com docomo.ne.jp ezweb.ne.jp softbank.ne.jp
+    btinternet.com sky.com comcast.net verizon.net att.net sbcglobal.net bellsouth.net cox.net earthlink.net""".split()
+)
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A message and its reader, with the views that several detectors share."""
+
+    message: Message
+    reader: Reader
+
+    @cached_property
+    def cut(self) -> quoting.Cut:
+        return quoting.cut(quoting.body_of(self.message), self.message.sender.name)
+
+    @cached_property
+    def body(self) -> str:
+        """The whole decoded text, quotes and all: for what machines write."""
+        return quoting.body_of(self.message)
+
+    @cached_property
+    def words(self) -> str:
+        return plain(self.cut.text[:WORDS_MAX])
+
+    @cached_property
+    def subject(self) -> str:
+        return plain(self.message.subject)
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The new text in `plain` form, sentence by sentence; a lone line is one too."""
+        pieces = _SENTENCE_END.split(unwrapped(self.cut.text[:WORDS_MAX]))
+        return tuple(one for one in (plain(piece) for piece in pieces) if one)[:SENTENCES_MAX]
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """What the new text may be written in; empty: unknown, so that any language may be tried."""
+        return phrasebook().guess(self.words)
+
+    def header(self, name: str) -> str:
+        return next(iter(self.message.headers.get(name, ())), "")
+
+    def has_header(self, *names: str) -> bool:
+        return any(name in self.message.headers for name in names)
+
+    def hits(self, kind: str, text: str) -> list[Hit]:
+        """Phrases of one kind, in the languages that the text may be in."""
+        found = phrasebook().find(kind, text)
+        return [hit for hit in found if self._may_be(hit)] if self.languages else found
+
+    def _may_be(self, hit: Hit) -> bool:
+        return hit.language in self.languages or " " in hit.phrase.strip()
+
+    def says(self, kind: str, text: str | None = None) -> Hit | None:
+        return next(iter(self.hits(kind, self.words if text is None else text)), None)
+
+    @cached_property
+    def own_domains(self) -> frozenset[str]:
+        """Domains of the client's company: the sender's and those that the store knows; never a freemail domain."""
+        known = {domain_of(self.message.sender.email), *self.reader.client_domains}
+        if self.reader.client:
+            known.add(domain_of(self.reader.client.email))
+        return frozenset(known - FREEMAIL - {""})
+
+    @cached_property
+    def rep_domains(self) -> frozenset[str]:
+        return frozenset(({domain_of(one) for one in self.reader.rep} | self.reader.colleagues) - FREEMAIL - {""})
+
+    def is_outside(self, address: str) -> bool:
+        """Whether an address belongs to neither company, nor to the sender or the rep themselves."""
+        domain = domain_of(address)
+        inside = any(domain == own or domain.endswith("." + own) for own in self.own_domains | self.rep_domains)
+        return bool(domain) and not inside and not self.is_rep(address) and not self.is_client(address)
+
+    def is_rep(self, address: str) -> bool:
+        return without_tag(address) in {without_tag(one.lower()) for one in self.reader.rep}
+
+    def is_client(self, address: str) -> bool:
+        client = self.reader.client.email if self.reader.client else ""
+        return without_tag(address) in {without_tag(self.message.sender.email), without_tag(client.lower())} - {""}
+
+    @cached_property
+    def addressed(self) -> tuple[Person, ...]:
+        return tuple(dict.fromkeys(self.message.to + self.message.cc))
+
+
+def unwrapped(text: str) -> str:
+    """Lines that a mail client broke in mid-sentence joined again: a long line that goes on in the next."""
+    lines = text.split("\n")
+    pieces: list[str] = []
+    for index, line in enumerate(lines):
+        following = lines[index + 1].strip() if index + 1 < len(lines) else ""
+        goes_on = (
+            len(line) > 50
+            and following
+            and not following.startswith(("*", "-", "•", "·"))
+            and line.rstrip()[-1:] not in ".!?:"
+        )
+        pieces.append(line.strip() + (" " if goes_on else "\n"))
+    return "".join(pieces)
+
+
+def domain_of(address: str) -> str:
+    return address.rpartition("@")[2].lower()
+
+
+def without_tag(address: str) -> str:
+    """`sam+unsubscribe@x` is `sam@x`: the same mailbox."""
+    local, at, domain = address.lower().partition("@")
+    return local.partition("+")[0] + at + domain

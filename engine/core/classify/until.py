@@ -1,0 +1,149 @@
+"""When somebody is back. A stated return beats the end of an absence; the last day away is followed by the first working day;
+a date that is past, further than 90 days off, or that could be two days, is none at all: then the engine asks or waits its time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from engine.core.classify.dates import Found, dates_in
+from engine.core.phrases import Hit, phrasebook, plain
+
+AHEAD_MAX_DAYS = 90
+BEFORE_CHARS = 42
+AFTER_CHARS = 46
+SEPARATOR = " | "
+
+
+def until(texts: tuple[str, ...], sent: datetime | None) -> date | None:
+    """The first day back by the first of `texts` that names one (subject or new text); `sent` is the Date header, aware."""
+    if sent is None:
+        return None
+    for text in texts:
+        found = _return_date(_lines(text), _local_day(sent))
+        if found is not None:
+            return found
+    return None
+
+
+def _local_day(sent: datetime) -> date:
+    return (sent if sent.tzinfo else sent.replace(tzinfo=UTC)).date()
+
+
+def _lines(text: str) -> str:
+    from engine.core.classify.evidence import unwrapped
+
+    return SEPARATOR.join(line for line in (plain(one) for one in unwrapped(text).split("\n")) if line)
+
+
+def _return_date(text: str, sent: date) -> date | None:
+    found = _with_full_dates(dates_in(text, sent), text)
+    back: list[date] = []
+    ends: list[date] = []
+    for index, one in enumerate(found):
+        role = _role(text, found, index)
+        if role == "back":
+            back.append(one.day)
+        elif role == "last":
+            ends.append(_working_day_after(one.day))
+        elif role == "until":
+            ends.append(one.day if one.day.weekday() < 4 else _working_day_after(one.day))
+    for options in (back, ends):
+        usable = sorted(day for day in options if sent < day <= sent + timedelta(days=AHEAD_MAX_DAYS))
+        if usable:
+            return usable[0]
+    return None
+
+
+def _with_full_dates(found: list[Found], text: str) -> list[Found]:
+    """A weekday that stands beside its date ("Monday, 24 August") is that date, not another one."""
+    kept: list[Found] = []
+    for index, one in enumerate(found):
+        following = found[index + 1] if index + 1 < len(found) else None
+        beside = following is not None and following.start - one.end <= 8 and "|" not in text[one.end : following.start]
+        if (
+            one.weekly
+            and not one.week_start
+            and following is not None
+            and beside
+            and not _joins(text[one.end : following.start])
+        ):
+            found[index + 1] = replace(following, start=one.start)
+            continue
+        if (
+            one.weekly
+            and kept
+            and one.start - kept[-1].end <= 3
+            and text[kept[-1].end : one.start].strip() in ("", "(")
+        ):
+            continue
+        kept.append(one)
+    return kept
+
+
+def _joins(between: str) -> bool:
+    return phrasebook().has("range_to", between) or between.strip() in ("-", "–", "—")
+
+
+def _role(text: str, found: list[Found], index: int) -> str:
+    """What a date means: `back`, `last` (day away), `until` (either), or nothing."""
+    one = found[index]
+    previous_end = found[index - 1].end if index else 0
+    next_start = found[index + 1].start if index + 1 < len(found) else len(text)
+    before = _clause(text[max(previous_end, one.start - BEFORE_CHARS) : one.start])
+    after = _head(text[one.end : min(next_start, one.end + AFTER_CHARS)])
+    book = phrasebook()
+    if book.starts("inclusive", after.lstrip(" .)(")):
+        return "last"
+    nearest = _nearest(before)
+    joined = index > 0 and one.start - previous_end <= 14 and _joins(text[previous_end : one.start])
+    if nearest == "through":
+        return "last"
+    if one.first is not None or joined:
+        return "last"
+    if nearest == "back" or (nearest == "" and _back_follows(after)):
+        return "back"
+    if nearest == "until":
+        return "until" if not _range_begins(text[:previous_end], before) else "last"
+    if nearest == "from" and _back_follows(after):
+        return "back"
+    return ""
+
+
+def _range_begins(earlier: str, before: str) -> bool:
+    return bool(earlier) and len(before) < 12
+
+
+def _nearest(before: str) -> str:
+    """The kind of the phrase that stands closest before a date."""
+    best: tuple[int, int, str] = (-1, -1, "")
+    for kind, role in (("back", "back"), ("until", "until"), ("through", "through"), ("range_from", "from")):
+        for hit in phrasebook().find(kind, before):
+            best = max(best, (hit.end, hit.end - hit.start, role))
+    return best[2]
+
+
+def _back_follows(after: str) -> bool:
+    hits: list[Hit] = phrasebook().find("back_after", after)
+    return bool(hits)
+
+
+def _clause(before: str) -> str:
+    for mark in ("|", "! ", "? ", "; "):
+        before = before.rpartition(mark)[2]
+    head, dot, tail = before.rpartition(". ")
+    return tail if dot and len(head.rpartition(" ")[2]) > 3 else before
+
+
+def _head(after: str) -> str:
+    for mark in ("|", "! ", "? ", "; ", "。"):
+        after = after.partition(mark)[0]
+    head, dot, tail = after.partition(". ")
+    return head if dot and len(head) > 3 else after
+
+
+def _working_day_after(day: date) -> date:
+    following = day + timedelta(days=1)
+    while following.weekday() > 4:
+        following += timedelta(days=1)
+    return following

@@ -1,0 +1,76 @@
+"""A clear yes or a clear no to what the email asked. Everything is against clarity: a condition, a doubt, a question, a promise to
+do it later, a joke. One of them, and the answer is a `reply` for the rep: acting on a guess costs a client, asking costs a minute."""
+
+from __future__ import annotations
+
+from engine.core.classify.evidence import Evidence
+from engine.core.phrases import Hit, is_cjk, phrasebook
+
+YES_WORDS_MAX = 160
+NO_WORDS_MAX = 160
+SHORT_WORDS = 6
+
+
+def decided(evidence: Evidence) -> tuple[str, str]:
+    """("confirmed" | "declined" | "", rule)."""
+    words = evidence.words
+    if not words or "?" in words or "？" in words:
+        return "", ""
+    no = declined(evidence)
+    if no:
+        return "declined", no
+    yes = confirmed(evidence)
+    return ("confirmed", yes) if yes else ("", "")
+
+
+def declined(evidence: Evidence) -> str:
+    """`no:de`: a refusal in plain words that leaves nothing open."""
+    words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
+    if len(words.split()) > NO_WORDS_MAX:
+        return ""
+    hits = evidence.hits("no", words)
+    lone = _alone(evidence, "no_alone")
+    if not hits and not lone:
+        return ""
+    if evidence.says("softening", words) or _is_praise_only(evidence, hits):
+        return ""
+    return f"no:{hits[0].language if hits else lone}"
+
+
+def confirmed(evidence: Evidence) -> str:
+    """`yes:fr`: assent without a single reservation."""
+    words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
+    if len(words.split()) > YES_WORDS_MAX:
+        return ""
+    hits = evidence.hits("yes", evidence.words)
+    lone = _alone(evidence, "yes_alone")
+    if not hits and not lone:
+        return ""
+    if evidence.says("doubt", words) or evidence.says("future", words):
+        return ""
+    return f"yes:{hits[0].language if hits else lone}"
+
+
+def _masked(words: str, hits: list[Hit]) -> str:
+    """The text without the idioms that look like their opposite ("no complaints")."""
+    for hit in sorted(hits, key=lambda hit: -hit.start):
+        words = words[: hit.start] + "·" + words[hit.end :]
+    return words
+
+
+def _alone(evidence: Evidence, kind: str) -> str:
+    """A word that is an answer only where it is a sentence of its own, the first that is said."""
+    for sentence in evidence.sentences[:2]:
+        bare = sentence.strip(" .!;:-–👍🙏😊🙂")
+        hit = phrasebook().starts(kind, bare) if bare else None
+        if (
+            hit
+            and hit.end == len(bare)
+            and (not evidence.languages or hit.language in evidence.languages or is_cjk(bare))
+        ):
+            return hit.language
+    return ""
+
+
+def _is_praise_only(evidence: Evidence, hits: list[Hit]) -> bool:
+    return False

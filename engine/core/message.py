@@ -1,0 +1,331 @@
+"""Bytes to a `Message`, whatever the bytes are. It knows MIME (RFC 2045-2047, 2231) as it is really sent, not as it should be;
+it refuses to know what a message means. No bytes may make it raise, stall or grow: headers, parts, depth and text are capped,
+the tree is cut by searching for boundaries (linear), and only the parts that somebody reads are decoded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import quopri
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.header import decode_header
+from email.message import Message as Headers
+from email.utils import getaddresses, parsedate_to_datetime
+
+from engine.core import quoting
+from engine.core.model import Message, Part, Person
+
+SIZE_MAX = 25 * 1024 * 1024
+HEADER_BLOCK_MAX = 128 * 1024
+HEADER_LINES_MAX = 1000
+HEADER_VALUE_MAX = 8 * 1024
+PARTS_MAX = 100
+DEPTH_MAX = 20
+TEXT_MAX = 128 * 1024
+RETURNED_MAX = 64 * 1024
+ADDRESSES_MAX = 200
+IDS_MAX = 200
+
+#: Parts whose text a machine reads; others are listed without text.
+READABLE = frozenset(
+    {
+        "text/plain",
+        "text/html",
+        "text/calendar",
+        "text/rfc822-headers",
+        "text/x-amp-html",
+        "message/rfc822",
+        "message/rfc822-headers",
+        "message/partial",
+        "message/delivery-status",
+        "message/global-delivery-status",
+        "message/disposition-notification",
+        "message/feedback-report",
+        "message/global",
+        "message/global-headers",
+        "text/vnd.google.email-reaction+json",
+    }
+)
+#: Codecs that Python lists but no mail should reach: slow (punycode) or not a charset at all.
+REFUSED_CODECS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
+#: What senders mean when they name the smaller set (WHATWG Encoding §4.2).
+WIDER_CODECS = {
+    "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "iso8859-9": "cp1254",
+    "iso2022_jp": "iso2022_jp_ext",
+}
+
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+_ID = re.compile(r"<[^<>\s]{1,998}>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def parse(raw: bytes) -> Message:
+    """One message from its raw bytes (RFC 5322). Never raises: what cannot be read is empty, what is too much is left out."""
+    top, body = _split_headers(raw[:SIZE_MAX])
+    headers = _decoded(top)
+    leaves = _leaves(top, body)
+    return Message(
+        raw=raw,
+        message_id=_first_id(headers.get("message-id", ())),
+        in_reply_to=_ids(headers.get("in-reply-to", ())),
+        references=_ids(headers.get("references", ())),
+        sender=_sender(top),
+        to=people_in(_raw_values(top, "to")),
+        cc=people_in(_raw_values(top, "cc")),
+        subject=_one_line(next(iter(headers.get("subject", ())), "")),
+        date=_date(next(iter(headers.get("date", ())), "")),
+        headers=headers,
+        text=_body(leaves, "text/plain"),
+        html=_body(leaves, "text/html"),
+        size=len(raw),
+        parts=tuple(Part(leaf.content_type, leaf.disposition, leaf.text) for leaf in leaves),
+    )
+
+
+def new_text(message: Message) -> str:
+    """What the sender wrote in this message: no quotes, attribution lines, signature, disclaimer or mobile footer."""
+    return quoting.cut(quoting.body_of(message), message.sender.name).text
+
+
+# ---- the MIME tree
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    content_type: str
+    disposition: str
+    text: str
+
+
+def _split_headers(raw: bytes) -> tuple[Headers, bytes]:
+    """The header block as compat32 reads it, and the rest. An mbox line in front is not a header."""
+    if raw[:1] in b"\r\n":
+        return Headers(), raw
+    match = _BLANK_LINE.search(raw)
+    head, body = (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
+    lines = head[:HEADER_BLOCK_MAX].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:HEADER_LINES_MAX]
+    while lines and lines[0].startswith((b"From ", b">From ")):
+        lines.pop(0)
+    kept = b"\n".join(lines)
+    try:
+        parsed = message_from_bytes(kept + b"\n\n")
+    except Exception:  # the email package raises on some header bytes; a message without headers is still a message
+        return Headers(), raw
+    rest = parsed.get_payload()
+    if isinstance(rest, str) and rest.strip():  # compat32 stopped at a line that is no header: the body begins there
+        body = rest.encode("utf-8", "surrogateescape") + b"\n\n" + body
+    return parsed, body
+
+
+def _leaves(top: Headers, body: bytes) -> list[_Leaf]:
+    leaves: list[_Leaf] = []
+    budget = [TEXT_MAX * 4]
+    for headers, content in _walk(top, body, 0, [PARTS_MAX]):
+        leaves.append(_leaf(headers, content, budget))
+    return leaves
+
+
+def _walk(headers: Headers, body: bytes, depth: int, left: list[int]) -> Iterator[tuple[Headers, bytes]]:
+    """Leaves in order; a multipart beyond the limits is a leaf without text."""
+    if left[0] <= 0:
+        return
+    content_type = _content_type(headers)
+    boundary = _param(headers, "boundary") if content_type.startswith("multipart/") else ""
+    if not boundary or depth >= DEPTH_MAX:
+        left[0] -= 1
+        yield headers, body
+        return
+    for piece in _pieces(body, boundary.encode("utf-8", "surrogateescape"), left[0]):
+        inner, content = _split_headers(piece)
+        if not inner.keys() and content_type == "multipart/digest":
+            inner["Content-Type"] = "message/rfc822"
+        yield from _walk(inner, content, depth + 1, left)
+
+
+def _pieces(body: bytes, boundary: bytes, limit: int) -> list[bytes]:
+    """What stands between the delimiter lines (RFC 2046 §5.1.1). Without any, the whole body is one piece."""
+    delimiter = re.compile(rb"(?:^|\r\n|\n|\r)--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r\n|\n|\r|$)")
+    pieces: list[bytes] = []
+    start = -1
+    position = 0
+    while len(pieces) < limit:
+        match = delimiter.search(body, position)
+        if match is None:
+            break
+        if start >= 0:
+            pieces.append(body[start : match.start()])
+        start = match.end()
+        position = max(match.end() - 1, match.start() + 1)
+        if match.group(1):
+            return pieces
+    if start >= 0 and len(pieces) < limit:
+        pieces.append(body[start:])
+    return pieces or [b"\n" + body]
+
+
+def _leaf(headers: Headers, content: bytes, budget: list[int]) -> _Leaf:
+    content_type = _content_type(headers)
+    disposition = str(headers.get("Content-Disposition", "")).split(";")[0].strip().lower()[:40]
+    named = bool(_param(headers, "filename", "Content-Disposition") or _param(headers, "name"))
+    wanted = content_type in READABLE and not (
+        content_type.startswith("text/") and disposition == "attachment" and named
+    )
+    if content_type == "text/calendar":
+        wanted = True
+    if not wanted or budget[0] <= 0:
+        return _Leaf(content_type, disposition, "")
+    cap = RETURNED_MAX if content_type.startswith("message/") else TEXT_MAX
+    text = _text(headers, content, min(cap, budget[0]))
+    budget[0] -= len(text)
+    return _Leaf(content_type, disposition or ("attachment" if named else ""), text)
+
+
+def _text(headers: Headers, content: bytes, cap: int) -> str:
+    decoded = _transfer_decoded(content[: cap * 4], str(headers.get("Content-Transfer-Encoding", "")).strip().lower())
+    text = to_text(decoded[: cap * 4], _param(headers, "charset"))[:cap]
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _transfer_decoded(content: bytes, encoding: str) -> bytes:
+    if encoding == "base64":
+        clean = re.sub(rb"[^A-Za-z0-9+/]", b"", content.split(b"=\n", 1)[0] if content.endswith(b"=\n") else content)
+        try:
+            return base64.b64decode(clean[: len(clean) // 4 * 4] + _padded(clean[len(clean) // 4 * 4 :]))
+        except (binascii.Error, ValueError):
+            return content
+    if encoding == "quoted-printable":
+        return quopri.decodestring(content)
+    return content
+
+
+def _padded(rest: bytes) -> bytes:
+    return rest + b"=" * (4 - len(rest)) if len(rest) in (2, 3) else b""
+
+
+def to_text(raw: bytes, charset: str) -> str:
+    """Bytes as text: the charset that is named, wider where senders mean wider, else UTF-8, else Windows-1252."""
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    named = WIDER_CODECS.get(_codec(charset), _codec(charset))
+    tries = [named] if named not in ("", "utf-8") else []
+    tries += ["iso2022_jp_ext"] if b"\x1b$" in raw else []
+    for name in [*tries, "utf-8"]:
+        try:
+            return raw.decode(name)
+        except (UnicodeError, LookupError, ValueError):
+            continue
+    return raw.decode(named or "cp1252", "replace")
+
+
+def _codec(charset: str) -> str:
+    try:
+        name = codecs.lookup(charset.strip().strip("'\"")[:40]).name if charset else ""
+    except (LookupError, ValueError, UnicodeError):
+        return ""
+    return "" if name in REFUSED_CODECS else name
+
+
+def _body(leaves: list[_Leaf], content_type: str) -> str:
+    """The inline parts of one type, joined: a footer that a list server adds is a part of its own."""
+    kept = [leaf.text for leaf in leaves if leaf.content_type == content_type and leaf.disposition != "attachment"]
+    return "\n".join(kept)[:TEXT_MAX]
+
+
+# ---- headers
+
+
+def _content_type(headers: Headers) -> str:
+    value = str(headers.get("Content-Type", ""))[:HEADER_VALUE_MAX].split(";")[0].strip().lower()
+    return value if value.count("/") == 1 else "text/plain"
+
+
+def _param(headers: Headers, name: str, header: str = "Content-Type") -> str:
+    value = str(headers.get(header, ""))[: HEADER_VALUE_MAX // 4]
+    if name not in value.lower():
+        return ""
+    probe = Headers()
+    probe["Content-Type"] = value
+    try:
+        found = probe.get_param(name)
+    except Exception:  # compat32 raises on some malformed RFC 2231 parameters
+        return ""
+    if isinstance(found, tuple):
+        return str(found[2] or "")
+    return str(found or "").strip()
+
+
+def _decoded(headers: Headers) -> Mapping[str, tuple[str, ...]]:
+    collected: dict[str, list[str]] = {}
+    for name, value in headers.raw_items():
+        collected.setdefault(name.strip().lower(), []).append(decode_words(str(value)[:HEADER_VALUE_MAX]))
+    return {name: tuple(values) for name, values in collected.items()}
+
+
+def _raw_values(headers: Headers, wanted: str) -> list[str]:
+    return [str(value)[: HEADER_VALUE_MAX * 4] for name, value in headers.raw_items() if name.lower() == wanted]
+
+
+def decode_words(value: str) -> str:
+    """A header's value with its encoded words read (RFC 2047); bytes that are no ASCII are read as UTF-8 or Windows-1252."""
+    plain = to_text(value.encode("utf-8", "surrogateescape"), "") if not value.isascii() else value
+    plain = re.sub(r"[\r\n]+[ \t]*", " ", plain)
+    if "=?" not in plain:
+        return plain.strip()
+    try:
+        pieces = decode_header(plain)
+    except Exception:  # binascii errors of malformed encoded words
+        return plain.strip()
+    return "".join(p if isinstance(p, str) else to_text(p, charset or "") for p, charset in pieces).strip()
+
+
+def _one_line(value: str) -> str:
+    return " ".join(_CONTROL.sub(" ", value).split())[:1000]
+
+
+def _ids(values: tuple[str, ...]) -> tuple[str, ...]:
+    found = [one for value in values for one in _ID.findall(value)]
+    return tuple(dict.fromkeys(found))[:IDS_MAX]
+
+
+def _first_id(values: tuple[str, ...]) -> str:
+    return next(iter(_ids(values)), "")
+
+
+def people_in(values: list[str]) -> tuple[Person, ...]:
+    """The addresses of raw header values. Encoded words are read after the list is taken apart: a name may hold a comma."""
+    try:
+        pairs = getaddresses([re.sub(r"[\r\n]+", " ", value) for value in values][:ADDRESSES_MAX])
+    except Exception:  # the email package raises on some forms
+        return ()
+    people = [Person(name=_one_line(decode_words(name))[:200], email=_address(address)) for name, address in pairs]
+    return tuple(dict.fromkeys(person for person in people if "@" in person.email))[:ADDRESSES_MAX]
+
+
+def _address(address: str) -> str:
+    return _one_line(decode_words(address)).lower()[:320]
+
+
+def _sender(headers: Headers) -> Person:
+    for name in ("from", "sender"):
+        found = people_in(_raw_values(headers, name))
+        if found:
+            return found[0]
+    return Person(name=_one_line(decode_words(next(iter(_raw_values(headers, "from")), "")))[:200])
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(value[:200])
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except Exception:  # ValueError, TypeError, OverflowError, IndexError: all of them have been seen
+        return None

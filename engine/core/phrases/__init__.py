@@ -1,0 +1,227 @@
+"""The words by which mail is understood, by language, as data that ops can extend: one TOML file a language beside this module.
+This is the single place in the core that reads files, once, at first use. A phrase is plain words; `(a|b)` is a choice, `(a)?`
+may be absent, `…` stands for up to forty characters of the same sentence, `word*` for any ending.
+
+Matching folds case, accents, apostrophes and commas away, and looks phrases up by their first word: its cost follows the length
+of the text, not the number of phrases."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+
+GAP = "…"
+GAP_MAX = 40
+STEM = 3
+
+
+def _fold_table() -> dict[int, str | None]:
+    table: dict[int, str | None] = {}
+    for code in [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]:
+        base = unicodedata.normalize("NFD", chr(code))[0].lower()
+        table[code] = base if base.isascii() else chr(code).lower()[:1]
+    table |= {ord(a): b for a, b in zip("øØłŁđĐıœŒæÆßþÞ", "oollddiooaastt", strict=True)}
+    table |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    table |= {ord(c): "'" for c in "’‘´`ʼ′"} | {ord(c): '"' for c in "“”„«»‟″"}
+    table |= {0xA0: " ", 0x202F: " ", 0x3000: " ", 0x2009: " ", 0xAD: None, 0x200B: None, 0x200D: None, 0xFEFF: None}
+    return table
+
+
+_FOLD = _fold_table()
+_DROPPED = str.maketrans({"'": None, ",": " ", "、": None, "，": None, "~": None, "*": None, "_": " "})
+
+
+def folded(text: str) -> str:
+    """Lower case without accents, straight quotes, one space between words: the form in which words are compared."""
+    return " ".join(text.translate(_FOLD).lower().split())
+
+
+def plain(text: str) -> str:
+    """`folded`, without apostrophes and commas: the form in which phrases are looked for."""
+    return " ".join(folded(text).translate(_DROPPED).split())
+
+
+def is_cjk(text: str) -> bool:
+    """Whether kana or Han characters occur."""
+    return _CJK.search(text) is not None
+
+
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A phrase found in a text in `plain` form, from `start` to `end`."""
+
+    start: int
+    end: int
+    phrase: str
+    language: str
+
+
+@dataclass
+class Phrases:
+    """The phrases of one kind in all languages, indexed by their first word (or its stem)."""
+
+    words: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    stems: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    cjk: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, phrase: str, language: str) -> None:
+        for one in expanded(phrase):
+            text = " ".join(folded(one.replace("*", "\x02")).translate(_DROPPED).replace("\x02", "*").split())
+            first = _WORD.match(text)
+            if is_cjk(text):
+                self.cjk.append((text, language))
+            elif first is None:
+                continue
+            elif text[first.end() : first.end() + 1] == "*":
+                self.stems.setdefault(first[0][:STEM], []).append((text, language))
+            else:
+                self.words.setdefault(first[0], []).append((text, language))
+
+    def at(self, text: str, start: int, word: str) -> Iterable[Hit]:
+        for phrase, language in self.words.get(word, ()):
+            end = _match_end(phrase, text, start)
+            if end >= 0:
+                yield Hit(start, end, phrase, language)
+        for phrase, language in self.stems.get(word[:STEM], ()):
+            end = _match_end(phrase, text, start)
+            if end >= 0:
+                yield Hit(start, end, phrase, language)
+
+    def find(self, text: str) -> list[Hit]:
+        """All hits in a text in `plain` form, in order."""
+        hits = [hit for match in _WORD.finditer(text) for hit in self.at(text, match.start(), match[0])]
+        if self.cjk and is_cjk(text):
+            hits += [hit for phrase, language in self.cjk for hit in _cjk_hits(phrase, language, text)]
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end))
+
+    def first_at_start(self, text: str) -> Hit | None:
+        """The longest hit that begins where the text begins."""
+        word = _WORD.match(text)
+        hits = list(self.at(text, 0, word[0])) if word else []
+        if self.cjk and is_cjk(text[:20]):
+            hits += [
+                hit for phrase, language in self.cjk for hit in _cjk_hits(phrase, language, text) if hit.start == 0
+            ]
+        return max(hits, key=lambda hit: hit.end, default=None)
+
+
+def expanded(phrase: str) -> list[str]:
+    """A phrase with choices as the plain phrases that it stands for: `(a|b) c` is `a c` and `b c`."""
+    close = phrase.find(")")
+    if close < 0:
+        return [phrase]
+    start = phrase.rfind("(", 0, close)
+    if start < 0:
+        return [phrase]
+    options = phrase[start + 1 : close].split("|")
+    rest = phrase[close + 1 :]
+    if rest.startswith("?"):
+        options, rest = [*options, ""], rest[1:]
+    return [one for option in options for one in expanded(phrase[:start] + option + rest)]
+
+
+def _match_end(phrase: str, text: str, start: int) -> int:
+    """Where the phrase ends in the text, -1 when it is not there. Patterns are compiled when they are first needed."""
+    if GAP not in phrase and "*" not in phrase:
+        end = start + len(phrase)
+        if not text.startswith(phrase, start) or (end < len(text) and text[end].isalnum() and phrase[-1:].isalnum()):
+            return -1
+        return end
+    match = _compiled(phrase).match(text, start)
+    return match.end() if match else -1
+
+
+@lru_cache(maxsize=20_000)
+def _compiled(phrase: str) -> re.Pattern[str]:
+    cjk = is_cjk(phrase)
+    pieces = [re.escape(piece.strip()).replace(r"\*", r"\w*") for piece in phrase.split(GAP)]
+    joint = rf"[^.!?。！？]{{0,{GAP_MAX // 2}}}?" if cjk else rf"(?: [^.!?|]{{0,{GAP_MAX}}}?)? "
+    return re.compile(joint.join(pieces) + ("" if cjk else r"(?!\w)"))
+
+
+def _cjk_hits(phrase: str, language: str, text: str) -> Iterable[Hit]:
+    if GAP in phrase:
+        match = _compiled(phrase).search(text)
+        if match:
+            yield Hit(match.start(), match.end(), phrase, language)
+        return
+    start = text.find(phrase)
+    if start >= 0:
+        yield Hit(start, start + len(phrase), phrase, language)
+
+
+@dataclass
+class Phrasebook:
+    """All kinds of phrases, and the names of months and weekdays, of all languages."""
+
+    kinds: dict[str, Phrases] = field(default_factory=dict)
+    stop_words: dict[str, list[str]] = field(default_factory=dict)
+    months: dict[str, int] = field(default_factory=dict)
+    weekdays: dict[str, int] = field(default_factory=dict)
+    languages: set[str] = field(default_factory=set)
+
+    def add(self, language: str, data: Mapping[str, object]) -> None:
+        """The content of one language's file. Adds to what is there, so that ops can bring more of their own."""
+        self.languages.add(language)
+        for name in ("months", "weekdays"):
+            table: dict[str, int] = getattr(self, name)
+            for number, names in enumerate(_strings(data.get(name)), 1):
+                table.update(dict.fromkeys((folded(one) for one in names.split("|") if one), number))
+        for word in _strings(data.get("stop")):
+            self.stop_words.setdefault(folded(word), []).append(language)
+        phrases = data.get("phrases")
+        for kind, values in (phrases if isinstance(phrases, Mapping) else {}).items():
+            for phrase in _strings(values):
+                self.kinds.setdefault(str(kind), Phrases()).add(phrase, language)
+
+    def find(self, kind: str, text: str) -> list[Hit]:
+        phrases = self.kinds.get(kind)
+        return phrases.find(text) if phrases else []
+
+    def has(self, kind: str, text: str) -> bool:
+        return bool(self.find(kind, text))
+
+    def starts(self, kind: str, text: str) -> Hit | None:
+        phrases = self.kinds.get(kind)
+        return phrases.first_at_start(plain(text)) if phrases else None
+
+    def equals(self, kind: str, text: str) -> bool:
+        hit = self.starts(kind, text)
+        return hit is not None and hit.end == len(plain(text))
+
+    def guess(self, text: str) -> frozenset[str]:
+        """The languages that a text in `plain` form may be in, by its commonest words; empty when it gives no hint."""
+        if _KANA.search(text):
+            return frozenset({"ja"})
+        if _CJK.search(text):
+            return frozenset({"zh"})
+        score: dict[str, int] = {}
+        for word in _WORD.findall(text[:3000]):
+            for language in self.stop_words.get(word, ()):
+                score[language] = score.get(language, 0) + 1
+        best = max(score.values(), default=0)
+        return frozenset(language for language, points in score.items() if points * 2 > best)
+
+
+def _strings(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+@lru_cache(maxsize=1)
+def phrasebook() -> Phrasebook:
+    """The phrases that ship, read once from the files beside this module."""
+    book = Phrasebook()
+    for entry in sorted(files(__name__).iterdir(), key=lambda one: one.name):
+        if entry.name.endswith(".toml"):
+            book.add(entry.name.removesuffix(".toml"), tomllib.loads(entry.read_text(encoding="utf-8")))
+    return book
