@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 from engine.core import compose
 from engine.core.machine import find
 from engine.core.model import Contact, Enrollment, OutboxMessage, Person, Referral
+from engine.core.needs import person, typed
 from engine.core.render import Rendered
 from engine.core.sequence import Sequence, Step
-from engine.core.needs import person, typed
 from engine.installation import Installation
 from engine.store import ThreadMail
 

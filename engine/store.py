@@ -272,8 +272,9 @@ class Store:
     def freeze(self, message: OutboxMessage) -> OutboxMessage | None:
         """The claim. None when somebody else has it, or it was withdrawn."""
         row = row_of(message)
-        names = "id token revision deadline message_id own_id thread subject text raw template version"  # as in sql/outbox.sql
-        got = self.database.row("freeze", **{name: row[name] for name in names.split()})
+        frozen = "message_id own_id thread subject text raw template version follow_up"
+        names = ("id", "token", "revision", "deadline", *frozen.split())
+        got = self.database.row("freeze", **{name: row[name] for name in names})
         return None if got is None else replace(message, state=OutboxState.CLAIMED, token=got["token"])
 
     def start_data(self, message: OutboxMessage, epoch: int, now: datetime, fresh: datetime) -> bool:

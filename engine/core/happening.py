@@ -33,6 +33,11 @@ class Leaving:
 
 
 @dataclass(frozen=True)
+class Approved:
+    """The rep lets its draft go: it is in the outbox now."""
+
+
+@dataclass(frozen=True)
 class Done:
     """A step was done: sent at `at`, a blocking task ticked off, or (`skipped`) a draft rejected."""
 
@@ -95,7 +100,7 @@ class Changed:
     why: str
 
 
-Happening = Begun | Due | Leaving | Done | Failed | Heard | Held | Released | Paused | Stopped | Changed
+Happening = Begun | Due | Leaving | Approved | Done | Failed | Heard | Held | Released | Paused | Stopped | Changed
 
 # --- what a decision asks for ----------------------------------------------------------------------------------------
 
@@ -195,13 +200,11 @@ Effect = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine must know beside the enrollment. `place` is the recipient's, `others` must be open as well (the rep's own).
-    `quiet_until` is set by the frequency cap. `true` evaluates an `if:`. Anchors are the dates among the variables, in UTC
+    """What the machine must know beside the enrollment. `place` is the recipient's. `quiet_until` is set by the frequency cap. `true` evaluates an `if:`. Anchors are the dates among the variables, in UTC
     where they have a time."""
 
     calendar: Calendar
     place: Place
-    rep_place: Place
     true: Callable[[str], bool]
     anchors: Mapping[str, date | datetime] = field(default_factory=dict)
     late_after: Duration = Duration(days=3, text="3 days")

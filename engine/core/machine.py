@@ -12,6 +12,7 @@ from typing import Any
 from engine.core.calendar import Moved
 from engine.core.happening import (
     AddTask,
+    Approved,
     Begun,
     Changed,
     Decision,
@@ -80,6 +81,10 @@ def decide(sequence: Sequence, enrollment: Enrollment, happening: Happening, now
             return _due(sequence, enrollment, now, facts)
         case Leaving():
             return _leaving(sequence, enrollment, happening, now, facts)
+        case Approved():
+            ours = enrollment.state is State.ACTIVE and enrollment.in_hand == "draft"
+            gone = _to(enrollment, State.ACTIVE, in_hand="outbox", next_at=None) if ours else enrollment
+            return Decision(gone, (), "")
         case Done():
             return _done(sequence, enrollment, happening, now, facts)
         case Heard():
@@ -238,7 +243,7 @@ def _time(enrollment: Enrollment, sequence: Sequence, step: Step, now: datetime,
         at = done
     if not sends(step) and (step.starts or not (step.at or step.wait)):
         return Moved(at, ())
-    return facts.calendar.opening(_window(sequence, step), (facts.place, facts.rep_place), at)
+    return facts.calendar.opening(_window(sequence, step), (facts.place,), at)
 
 
 def _window(sequence: Sequence, step: Step) -> str:
@@ -347,8 +352,7 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
     if step is None:
         gone = "was removed from the sequence"
         return _skip(sequence, enrollment, enrollment.step or "", now, facts, gone, Withdraw(gone))
-    places = (facts.place, facts.rep_place)
-    moved = facts.calendar.opening(_window(sequence, step), places, max(now, facts.quiet_until or now))
+    moved = facts.calendar.opening(_window(sequence, step), (facts.place,), max(now, facts.quiet_until or now))
     latest = _latest(enrollment, sequence, step, facts)
     if latest and moved.at > latest:
         why = f"it would leave later than {step.until.text if step.until else ''}"
@@ -521,7 +525,7 @@ def _soft_bounced(sequence: Sequence, enrollment: Enrollment, heard: Heard, now:
         effects = (Withdraw("soft_bounced"), AddTask("triage", note=f"{last} was refused {tries} times"))
         return Decision(paused, effects, f"soft_bounced: paused after {tries} refusals")
     tomorrow = facts.calendar.add(now, SOFT_BOUNCE_WAIT, facts.place)
-    again = facts.calendar.opening(sequence.window, (facts.place, facts.rep_place), tomorrow).at
+    again = facts.calendar.opening(sequence.window, (facts.place,), tomorrow).at
     retried = _to(
         enrollment, State.ACTIVE, step=last, tries=tries, in_hand="", due_at=again, next_at=again, reason="soft_bounced"
     )
@@ -531,7 +535,7 @@ def _soft_bounced(sequence: Sequence, enrollment: Enrollment, heard: Heard, now:
 def _after_the_end(enrollment: Enrollment, happening: Happening) -> Decision:
     """An event for an ended one sends nothing: it is recorded, holds what else runs for the person, and asks the rep."""
     match happening:
-        case Heard(events=events, message=message, note=note) if HUMAN & set(events):
+        case Heard(events=events, note=note) if HUMAN & set(events):
             final = tuple(Suppress(str(e)) for e in events if e in FINAL)
             held = () if final else (HoldPerson("an answer waits for a look"),)
             task = AddTask("triage", note=note)

@@ -38,11 +38,11 @@ SELECT * FROM outbox WHERE enrollment = :enrollment ORDER BY due_at, id;
 -- name: outbox_to(contact)
 SELECT * FROM outbox WHERE contact = :contact ORDER BY due_at, id;
 
--- name: freeze(id, token, revision, deadline, message_id, own_id, thread, subject, text, raw, template, version)
+-- name: freeze(id, token, revision, deadline, message_id, own_id, thread, subject, text, raw, template, version, follow_up)
 -- The claim: only a queued row, once; from here on the bytes never change.
 UPDATE outbox SET state = 'claimed', token = token + 1, revision = :revision, deadline = :deadline,
   message_id = :message_id, own_id = :own_id, thread = :thread, subject = :subject, text = :text, raw = :raw,
-  template = :template, version = :version, note = ''
+  template = :template, version = :version, follow_up = :follow_up, note = ''
 WHERE id = :id AND state = 'queued' AND token = :token
 RETURNING token;
 

@@ -1,0 +1,363 @@
+"""From a message in a rep's mailbox to what follows from it. Every message leaves one row that says what was made of it and by which
+rules; mail that concerns nobody here leaves no text. One message is one transaction, its place in the mailbox included."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from engine.core import match
+from engine.core.address import domain_of
+from engine.core.classify import classify
+from engine.core.happening import Heard, Released, Stopped
+from engine.core.machine import RUNNING
+from engine.core.match import Known, Match
+from engine.core.message import parse
+from engine.core.model import (
+    HUMAN,
+    Contact,
+    Enrollment,
+    Event,
+    InboundMessage,
+    Message,
+    OutboxMessage,
+    OutboxState,
+    Person,
+    Reader,
+    Reading,
+    State,
+    Task,
+)
+from engine.core.needs import person
+from engine.enrollments import free, happen, set_referral, suppress
+from engine.errors import UserError
+from engine.imap import Fetched
+from engine.installation import Installation
+from engine.letters import unsubscribe_token
+from engine.outbox import settle as settle_doubt
+from engine.store import find_sent
+
+TEXT_KEPT_MAX = 20_000
+MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
+_TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
+
+
+@dataclass(frozen=True)
+class Received:
+    """What became of one message: its row (None: it was known already, or is our own copy) and a line for the log."""
+
+    row: InboundMessage | None
+    line: str
+
+
+def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
+    """Reads one message, decides and keeps; `now` in UTC. The folder's position moves in the same transaction."""
+    message = parse(fetched.raw)
+    digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
+    with inst.store.transaction():
+        inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid)
+        if inst.store.seen(fetched.mailbox, message.message_id, digest):
+            return Received(None, "")
+        row = InboundMessage(
+            id=inst.store.new_id(),
+            mailbox=fetched.mailbox,
+            folder=fetched.folder,
+            uidvalidity=fetched.uidvalidity,
+            uid=fetched.uid,
+            message_id=message.message_id,
+            digest=digest,
+            received_at=now,
+            sender=message.sender.email,
+            subject=message.subject,
+            event="",
+            rule="",
+            refs=" ".join((*message.references, *message.in_reply_to)),
+            settled_at=now,
+        )
+        if message.sender.email in inst.rep(fetched.mailbox).addresses:
+            return _own(inst, row, message, fetched, now)
+        return _theirs(inst, row, message, now)
+
+
+# --- the rep's own hand ----------------------------------------------------------------------------------------------
+
+
+def _own(inst: Installation, row: InboundMessage, message: Message, fetched: Fetched, now: datetime) -> Received:
+    """Our own copy in Sent is evidence; what the rep wrote by hand makes the automation stand back."""
+    ours = find_sent(inst.store, [message.message_id, *message.references[:1]])
+    if ours and (ours.message_id == message.message_id or ours.own_id in message.references[:1]):
+        if ours.state is OutboxState.IN_DOUBT:
+            settle_doubt(inst, ours, True, now, f"found in {fetched.folder}")
+            return Received(None, f"{ours.recipient}: a doubt is settled: found in {fetched.folder}")
+        if ours.message_id == message.message_id or ours.state is not OutboxState.SENT or _is_copy(ours, message):
+            return Received(None, "")
+    if fetched.kind == "inbox":
+        kept = replace(row, event=str(Event.IGNORED), rule="own:inbox")
+        inst.store.add_inbound(kept)
+        return Received(kept, "")
+    contacts = [c for p in (*message.to, *message.cc) if (c := inst.store.contact_at(p.email))]
+    found = match.by_reference(message, _known(inst))
+    if found.contact and found.contact not in contacts:
+        contacts.append(found.contact)
+    thread = found.email.thread if found.email else ""
+    first = contacts[0].id if contacts else ""
+    kept = replace(row, event=str(Event.REP_WROTE), rule="own:sent", matched=found.rule, contact=first, thread=thread)
+    inst.store.add_inbound(kept)
+    for contact in contacts:
+        for enrollment in inst.store.enrollments_of(contact.id):
+            if enrollment.state in RUNNING:
+                happen(inst, enrollment.id, Heard((Event.REP_WROTE,), message=kept.id), now, kept.id)
+    names = ", ".join(c.email for c in contacts)
+    return Received(kept, f"{row.mailbox} wrote to {names} by hand" if names else "")
+
+
+def _is_copy(ours: OutboxMessage, message: Message) -> bool:
+    """A server that gave our email another Message-ID: the recipient and the subject are the same."""
+    return ours.subject == message.subject and any(p.email == ours.recipient for p in message.to)
+
+
+# --- everybody else's ------------------------------------------------------------------------------------------------
+
+
+def _known(inst: Installation) -> Known:
+    store = inst.store
+    return Known(
+        sent=lambda ids: find_sent(store, ids),
+        contact=store.contact,
+        at=store.contact_at,
+        colleagues=store.colleagues,
+        last=store.last_sent_to,
+    )
+
+
+def _theirs(inst: Installation, row: InboundMessage, message: Message, now: datetime) -> Received:
+    known = _known(inst)
+    found = match.by_reference(message, known)
+    if not found.rule:
+        found = match.by_sender(message, known)
+    reading = classify(message, _reader(inst, row.mailbox, found.contact, message))
+    if reading.event in match.REPORTS:
+        found = match.by_report(reading, known)
+    if token := _unsubscribed(inst, message):
+        found, reading = Match("token", None, token), replace(reading, events=(Event.UNSUBSCRIBED,), rule="unsubscribe:token")
+    if found.rule == "maybe" and reading.event in HUMAN:
+        reading = replace(reading, events=(Event.REPLY,), rule=f"maybe:{reading.rule}", people=())
+    return _decided(inst, row, reading, found, now)
+
+
+def _reader(inst: Installation, mailbox: str, contact: Contact | None, message: Message) -> Reader:
+    rep = inst.rep(mailbox)
+    client = Person(contact.name, contact.email, contact.company) if contact else None
+    domains = frozenset(filter(None, {domain_of(p) for p in (contact.email if contact else "", message.sender.email)}))
+    prospects: tuple[Person, ...] = ()
+    if contact:
+        running = [e for e in inst.store.enrollments_of(contact.id) if e.state is not State.STOPPED]
+        prospects = tuple(Person(**p) for e in running if (p := e.variables.get("prospect")))
+    return Reader(rep.addresses, inst.config.colleagues(rep), client, domains, prospects)
+
+
+def _unsubscribed(inst: Installation, message: Message) -> Contact | None:
+    """The List-Unsubscribe link of one of our emails was used: its token names the person, whoever's program sent it."""
+    found = _TOKEN.search(message.subject)
+    enrollment = inst.store.enrollment(found[2]) if found else None
+    contact = inst.store.contact(enrollment.contact) if enrollment else None
+    if not found or not enrollment or not contact:
+        return None
+    client = inst.store.contact(enrollment.client)
+    for person in filter(None, (contact, client)):
+        if unsubscribe_token(inst, enrollment, person.email) == found[1].lower():
+            return person
+    return None
+
+
+def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: Match, now: datetime) -> Received:
+    contact = found.contact
+    if contact is None:
+        kept = replace(row, event=str(reading.event), rule=reading.rule, decision="concerns nobody here")
+        inst.store.add_inbound(kept)
+        return Received(kept, "")
+    enrollments = inst.store.enrollments_of(contact.id)
+    answered = found.email.enrollment if found.email else ""
+    chosen = match.hearer(enrollments, answered, reading.events, reading.people)
+    thread = found.email.thread if found.email and found.rule != "sender" else chosen.thread if chosen else ""
+    kept = replace(
+        row,
+        event=str(reading.event),
+        rule=reading.rule,
+        matched=found.rule,
+        contact=contact.id,
+        enrollment=chosen.id if chosen else "",
+        text=reading.text[:TEXT_KEPT_MAX],
+        thread=thread or row.id,
+    )
+    inst.store.add_inbound(kept)
+    said = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"
+    inst.store.tell(now, "heard", said, contact.id, kept.enrollment, kept.id)
+    decision = _hear(inst, kept, reading, contact, chosen, found, now)
+    return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {decision}")
+
+
+def _hear(
+    inst: Installation,
+    row: InboundMessage,
+    reading: Reading,
+    contact: Contact,
+    chosen: Enrollment | None,
+    found: Match,
+    now: datetime,
+) -> str:
+    """Lets the enrollment hear it; where there is none, what holds for the person alone."""
+    if chosen is None:
+        return _heard_by_nobody(inst, row, reading, contact, now)
+    step = found.email.step if found.email and found.email.enrollment == chosen.id and found.rule != "sender" else ""
+    if reading.event in (Event.BOUNCED, Event.SOFT_BOUNCED) and found.email:
+        inst.store.record_refused(found.email, f"bounced: {reading.status or reading.rule}")
+    heard = Heard(reading.events, step, row.id, reading.people, reading.until, reading.note)
+    decision = happen(inst, chosen.id, heard, now, row.id)
+    if decision is None:
+        return ""
+    waits = decision.enrollment.state is State.PAUSED or chosen.state is State.STOPPED
+    open_ = reading.event in HUMAN and waits and reading.event is not Event.UNSUBSCRIBED
+    inst.store.decide_inbound(replace(row, decision=decision.why, settled_at=None if open_ else now))
+    return decision.why
+
+
+def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, contact: Contact, now: datetime) -> str:
+    if reading.event in (Event.UNSUBSCRIBED, Event.COMPLAINED, Event.BOUNCED):
+        suppress(inst, contact.id, str(reading.event), now, row.id)
+        why = "the address is suppressed"
+    elif reading.event in HUMAN:
+        title = f"{contact.name or contact.email} wrote, and is in no sequence"
+        task = Task("", "triage", contact.owner or row.mailbox, contact.id, "", title, reading.text, now, message=row.id)
+        inst.store.add_task(task)
+        why = "in no sequence: the rep is asked"
+    else:
+        why = "in no sequence: nothing changes"
+    inst.store.decide_inbound(replace(row, decision=why))
+    return why
+
+
+# --- the rep's word --------------------------------------------------------------------------------------------------
+
+
+def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime) -> list[str]:
+    """What the rep says about an answer that waits: an event's name (its handler runs), `continue` or `stop`.
+
+    Returns what was decided. Raises UserError when nothing waits or the word is none."""
+    contact = inst.store.contact_at(email)
+    waiting = [e for e in inst.store.enrollments_of(contact.id) if e.state is State.PAUSED] if contact else []
+    if contact is None or not (waiting or any(r.contact == contact.id for r in inst.store.open_inbound())):
+        raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
+    answer = next((r for r in reversed(inst.store.open_inbound()) if r.contact == contact.id), None)
+    message = answer.id if answer else ""
+    people = _people(values)
+    with inst.store.transaction():
+        said: list[str] = []
+        for enrollment in waiting:
+            said += _settle_one(inst, enrollment, word, people, message, now)
+        if answer:
+            inst.store.decide_inbound(replace(answer, decision=f"settled by the rep: {word}", settled_at=now))
+        free(inst, contact.id, now)
+    return said or [f"{word}: settled"]
+
+
+def _settle_one(
+    inst: Installation, enrollment: Enrollment, word: str, people: tuple[Person, ...], message: str, now: datetime
+) -> list[str]:
+    if word == "stop":
+        decisions = [happen(inst, enrollment.id, Stopped("stopped_by_rep"), now, message)]
+    elif word == "continue":
+        decisions = [happen(inst, enrollment.id, Released("the rep says: continue"), now, message)]
+    else:
+        event = _event(word)
+        decisions = [happen(inst, enrollment.id, Heard((event, Event.REPLY), message=message, people=people), now, message)]
+        after = inst.store.enrollment(enrollment.id)
+        if after and after.state is State.PAUSED and event is not Event.REPLY:
+            decisions.append(happen(inst, enrollment.id, Released(f"settled as {word}"), now, message))
+    return [d.why for d in decisions if d]
+
+
+def _event(word: str) -> Event:
+    settled_by = [e for e in Event if e not in (Event.FINISHED, Event.REP_WROTE, Event.DELAYED, Event.SOFT_BOUNCED)]
+    if word not in settled_by:
+        raise UserError(f"{word!r} settles nothing", remedy=f"say continue, stop, or one of {', '.join(settled_by)}")
+    return Event(word)
+
+
+def _people(values: Mapping[str, Any]) -> tuple[Person, ...]:
+    given = values.get("prospect", ())
+    try:
+        return tuple(Person(**person(p)) for p in ([given] if isinstance(given, str | Mapping) else given))
+    except ValueError as error:
+        raise UserError(f"prospect {error}") from error
+
+
+def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime) -> list[str]:
+    """What the engine could not know: `introduced`, `named`, `confirmed`, `declined` of a client, `met`, `won`, `lost` of a prospect.
+
+    `email` is the client's (with `prospect` among the values where it takes one) or the prospect's. Returns what was
+    decided. Raises UserError when the word or the person is unknown."""
+    if word not in MARKS:
+        raise UserError(f"{word!r} is no mark", remedy=f"say one of {', '.join(MARKS)}")
+    people = _people(values)
+    contact = inst.store.contact_at(email)
+    referrals = [r for r in inst.store.referrals_to(Person(email=email.lower()))]
+    if contact is None and not referrals:
+        raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
+    with inst.store.transaction():
+        if word in ("met", "won", "lost"):
+            return _mark_referral(inst, email, word, people, contact, now)
+        client = _client_of(inst, contact, people or tuple(r.prospect for r in referrals), referrals)
+        prospects = people or tuple(r.prospect for r in referrals)
+        if word == "confirmed":
+            inst.store.save_contact(replace(client, confirmed_at=now))
+            inst.store.tell(now, "value", "value confirmed: the rep says so", client.id)
+        events = (Event(word), Event.REPLY) if word in ("named", "introduced") else (Event(word),)
+        chosen = match.hearer(inst.store.enrollments_of(client.id), "", events, prospects)
+        if chosen is None or chosen.state is State.STOPPED:
+            return _marked_alone(inst, client, word, prospects, now)
+        decision = happen(inst, chosen.id, Heard(events, people=prospects), now)
+        return [f"{chosen.sequence}: {decision.why}"] if decision else []
+
+
+def _client_of(inst: Installation, contact: Contact | None, people: tuple[Person, ...], referrals: list[Any]) -> Contact:
+    if referrals and (contact is None or not inst.store.referrals_by(contact.id)):
+        client = inst.store.contact(referrals[-1].client)
+        assert client is not None
+        return client
+    assert contact is not None
+    return contact
+
+
+def _marked_alone(
+    inst: Installation, client: Contact, word: str, people: tuple[Person, ...], now: datetime
+) -> list[str]:
+    if word in ("named", "introduced") and not people:
+        raise UserError(f"whom was {word}?", remedy='add -v prospect="Barry Jones <barry@acme.example>"')
+    for prospect in people if word in ("named", "introduced") else ():
+        seat = Enrollment(
+            id="", sequence="mark", version="", contact=client.id, client=client.id, rep=client.owner, root="",
+            begun_at=now, start_at=now,
+        )  # fmt: skip
+        set_referral(inst, seat, prospect, word, "", now)
+    inst.store.tell(now, "mark", f"marked {word} by the rep", client.id)
+    return [f"{client.email}: {word}: recorded; no sequence was waiting for it"]
+
+
+def _mark_referral(
+    inst: Installation, email: str, word: str, people: tuple[Person, ...], contact: Contact | None, now: datetime
+) -> list[str]:
+    found = inst.store.referrals_to(Person(email=email.lower()))
+    if not found and contact and people:
+        found = [r for p in people for r in inst.store.referrals_to(p) if r.client == contact.id]
+    if not found:
+        raise UserError(f"there is no referral of {email}", remedy="whoelse referrals lists them")
+    for referral in found:
+        changed = replace(referral, state=word, **{f"{word}_at": now})
+        inst.store.save_referral(changed)
+        inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
+    return [f"{email}: {word}" for _ in found]

@@ -1,0 +1,294 @@
+"""From the outbox to the server: the gate, the claim, the record. Each verb is one transaction and no socket is open in it. A
+message is sent once, or it is held and the row says why: before `data_started` everything can be taken back, after it
+only evidence decides."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from engine.config import Mailbox
+from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
+from engine.core.model import Event, OutboxMessage, OutboxState
+from engine.core.render import RenderError
+from engine.enrollments import finish_drafts, happen
+from engine.installation import Installation
+from engine.letters import write
+from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
+
+#: A follow-up leaves only if the mailbox was read to its end so shortly before its body is written.
+READ_FRESH = timedelta(seconds=60)
+#: From the claim until the body must have begun; a frozen process that wakes later sends nothing.
+ATTEMPT_TIME = timedelta(seconds=120)
+#: How long after its deadline an attempt may still be speaking: the answer to the body, and clocks that differ.
+ANSWER_TIME = timedelta(seconds=600)
+#: Backoff of one message (4xx), and when it becomes a refusal.
+RETRY_FIRST, RETRY_MAX, RETRY_GIVE_UP = timedelta(minutes=5), timedelta(hours=4), timedelta(days=3)
+#: How long the whole account rests.
+LIMIT_REST, UNREACHABLE_REST, LOGIN_REST = timedelta(hours=1), timedelta(minutes=1), timedelta(minutes=15)
+BRAKE = "brake"
+SKIPS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One message that is ours to send, under this epoch of the mailbox's lease."""
+
+    message: OutboxMessage
+    epoch: int
+
+
+@dataclass(frozen=True)
+class NeedsRead:
+    """The first in the outbox is a follow-up, and the mailbox must be read to its end before it."""
+
+    message: OutboxMessage
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing may leave this mailbox before `until` (None: until something happens), for this reason."""
+
+    until: datetime | None
+    why: str = ""
+
+
+def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim | NeedsRead | Nothing:
+    """The next message of this mailbox that may leave at `now` (UTC), frozen and ours; or why there is none."""
+    if inst.store.setting(BRAKE) is not None:
+        return Nothing(None, "everything is paused (whoelse resume --all goes on)")
+    state = inst.store.mailbox(address)
+    if state is None:
+        return Nothing(None, "the mailbox is not known to the store")
+    if state.paused_until > now:
+        return Nothing(state.paused_until, state.paused_why)
+    if state.next_send_at > now:
+        return Nothing(state.next_send_at, "the gap between two emails")
+    mailbox = inst.rep(address)
+    day = now.astimezone(ZoneInfo(inst.config.place(mailbox).zone)).date()
+    if state.day == day.isoformat() and state.sent_today >= mailbox.per_day:
+        return Nothing(_midnight(inst, mailbox, day), f"{mailbox.per_day} emails today: the daily limit")
+    for _ in range(SKIPS_MAX):
+        message = inst.store.queued(address, now)
+        if message is None:
+            return Nothing(inst.store.next_queued_at(address))
+        ready = _ready(inst, message, now)
+        if ready is None:
+            continue
+        if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - READ_FRESH):
+            return NeedsRead(ready)
+        return _take(inst, ready, mailbox, epoch, now, day.isoformat()) or Nothing(now, "taken by another")
+    return Nothing(now)
+
+
+def _midnight(inst: Installation, mailbox: Mailbox, day: object) -> datetime:
+    place = inst.config.place(mailbox)
+    return inst.config.calendar.day_start(day, place)  # type: ignore[arg-type]
+
+
+def _ready(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
+    """The message if it may go now; else what must become of it is done, and None."""
+    if message.contact and (suppression := inst.store.suppressed(message.recipient)):
+        happen(inst, message.enrollment, Stopped(suppression.reason), now)
+        inst.store.withdraw_one(message, f"the address is suppressed: {suppression.reason}")
+        return None
+    decision = happen(inst, message.enrollment, Leaving(approved=message.approved_at is not None), now)
+    for effect in decision.effects if decision else ():
+        match effect:
+            case Go():
+                return _worded(inst, message, now)
+            case Wait(until, why):
+                inst.store.postpone(message, until, why)
+                return None
+            case Draft(why):
+                inst.store.to_draft(message, why)
+                return None
+    inst.store.withdraw_one(message, decision.why if decision else "its enrollment is gone")
+    return None
+
+
+def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
+    """Composed for this moment; one that was frozen before (a 4xx) keeps its bytes."""
+    enrollment = inst.store.enrollment(message.enrollment)
+    assert enrollment is not None
+    known = message.follow_up or bool(message.contact and inst.store.knows(message.contact, message.mailbox))
+    ready = replace(message, follow_up=known, revision=enrollment.revision, deadline=now + ATTEMPT_TIME)
+    if message.raw:
+        return ready
+    try:
+        letter = write(inst, enrollment, message, now)
+    except RenderError as error:
+        happen(inst, message.enrollment, Failed(str(error.problem)), now)
+        return None
+    return replace(
+        ready,
+        message_id=letter.message_id,
+        own_id=letter.own_id,
+        thread=letter.thread,
+        subject=letter.subject,
+        text=letter.text,
+        raw=letter.raw,
+        template=letter.template,
+        version=inst.library.version,
+    )
+
+
+def _take(
+    inst: Installation, ready: OutboxMessage, mailbox: Mailbox, epoch: int, now: datetime, day: str
+) -> Claim | None:
+    """The claim itself: the mailbox's rate, then the row; both or neither."""
+    with inst.store.transaction():
+        gap = gap_after(ready, mailbox)
+        if not inst.store.consume_rate(mailbox.address, epoch, now, now + gap, day, mailbox.per_day):
+            return None
+        frozen = inst.store.freeze(ready)
+        if frozen is None:
+            inst.store.return_rate(mailbox.address, epoch, now)
+            return None
+    return Claim(frozen, epoch)
+
+
+def gap_after(message: OutboxMessage, mailbox: Mailbox) -> timedelta:
+    """The pause behind a message: between the bounds of the config, always the same for the same message."""
+    low, high = mailbox.gap_seconds
+    share = int.from_bytes(hashlib.sha256(message.id.encode()).digest()[:4], "big") / 2**32
+    return timedelta(seconds=low + share * (high - low))
+
+
+def start(inst: Installation, claim: Claim, now: datetime) -> bool:
+    """Committed between the server's 354 and the body: False means that the body must not be written."""
+    with inst.store.transaction():
+        return inst.store.start_data(claim.message, claim.epoch, now, now - READ_FRESH)
+
+
+def record(inst: Installation, claim: Claim, result: Result, now: datetime) -> None:
+    """What became of it, and what follows for the enrollment and the account."""
+    message, store = claim.message, inst.store
+    with store.transaction():
+        match result:
+            case Accepted(text):
+                _sent(inst, message, now, text)
+            case Refused(text=text, enhanced=enhanced, scope=scope):
+                _refused(inst, message, f"{enhanced} {text}".strip(), scope == "address", now)
+            case InDoubt(text):
+                if store.record_doubt(message, text):
+                    _tell(inst, message, now, "in_doubt", f"nobody knows whether {message.step} went out: {text}")
+            case Deferred(text=text, account=True):
+                _back(inst, claim, now, now, message.deferrals, text)
+                _rest(inst, message.mailbox, now, LIMIT_REST, text)
+            case Deferred(text=text):
+                _deferred(inst, claim, text, now)
+            case Unreachable(text):
+                _back(inst, claim, now, now, message.deferrals, text)
+                _rest(inst, message.mailbox, now, UNREACHABLE_REST, text)
+            case LoginRefused(text):
+                _back(inst, claim, now, now, message.deferrals, text)
+                _rest(inst, message.mailbox, now, LOGIN_REST, text)
+            case Cancelled():
+                _back(inst, claim, now, now, message.deferrals, "something came first")
+
+
+def _sent(inst: Installation, message: OutboxMessage, now: datetime, note: str) -> None:
+    if not inst.store.record_sent(message, now, note):
+        return
+    _tell(inst, message, now, "sent", f"sent {message.step} to {message.recipient}: {message.subject}")
+    happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
+
+
+def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, now: datetime) -> None:
+    if not inst.store.record_refused(message, text):
+        return
+    event = Event.BOUNCED if dead else Event.SOFT_BOUNCED
+    _tell(inst, message, now, str(event), f"{message.recipient} was refused: {text}")
+    happen(inst, message.enrollment, Heard((event,), step=message.step), now)
+
+
+def _deferred(inst: Installation, claim: Claim, text: str, now: datetime) -> None:
+    message = claim.message
+    if now - message.due_at > RETRY_GIVE_UP and message.deferrals:
+        _refused(inst, message, f"not accepted for {RETRY_GIVE_UP.days} days: {text}", False, now)
+        return
+    wait = min(RETRY_FIRST * 2 ** min(message.deferrals, 10), RETRY_MAX)
+    _back(inst, claim, now, now + wait, message.deferrals + 1, text)
+    _tell(inst, message, now, "deferred", f"{message.step}: not now: {text}; again at {now + wait:%Y-%m-%d %H:%M} UTC")
+
+
+def _back(inst: Installation, claim: Claim, now: datetime, not_before: datetime, deferrals: int, note: str) -> None:
+    """Nothing was sent: back into the queue, and the place in the day's count is given back."""
+    inst.store.return_rate(claim.message.mailbox, claim.epoch, now)
+    inst.store.release_claim(claim.message, not_before, deferrals, note)
+
+
+def _rest(inst: Installation, mailbox: str, now: datetime, rest: timedelta, why: str) -> None:
+    inst.store.pause_mailbox(mailbox, now + rest, why)
+    inst.store.tell(now, "mailbox", f"{mailbox}: nothing is sent until {now + rest:%Y-%m-%d %H:%M} UTC: {why}")
+
+
+def _tell(inst: Installation, message: OutboxMessage, now: datetime, kind: str, text: str) -> None:
+    inst.store.tell(now, kind, text, message.contact, message.enrollment, message.id)
+
+
+# --- what a crash left -----------------------------------------------------------------------------------------------
+
+
+def reclaim(inst: Installation, address: str, now: datetime) -> list[OutboxMessage]:
+    """After a crash: what had not begun is queued again, what had begun is in doubt once nobody can be speaking for it any more.
+
+    Returns the messages that are newly in doubt."""
+    with inst.store.transaction():
+        for message in inst.store.lost_claims(address, now):
+            inst.store.release_claim(message, now, message.deferrals, "the attempt was lost before the body")
+        lost = inst.store.lost_attempts(address, now - ANSWER_TIME)
+        for message in lost:
+            inst.store.record_doubt(message, "the answer to its body was lost")
+            _tell(inst, message, now, "in_doubt", f"nobody knows whether {message.step} went out: the answer was lost")
+    return lost
+
+
+def settle(inst: Installation, message: OutboxMessage, went_out: bool, now: datetime, evidence: str) -> bool:
+    """A doubt ends: by evidence or by the rep's word. False when it was settled before."""
+    with inst.store.transaction():
+        if went_out:
+            at = message.deadline or now
+            if not inst.store.record_sent(message, min(at, now), evidence):
+                return False
+            _tell(inst, message, now, "sent", f"{message.step} to {message.recipient} went out: {evidence}")
+            happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
+            return True
+        if not inst.store.again(message, now, evidence):
+            return False
+        _tell(inst, message, now, "queued", f"{message.step} to {message.recipient} did not go out: {evidence}")
+        return True
+
+
+# --- drafts ----------------------------------------------------------------------------------------------------------
+
+
+def drafts(inst: Installation) -> list[OutboxMessage]:
+    """What waits for the rep's word, the oldest first."""
+    return inst.store.outbox_in(OutboxState.DRAFT)
+
+
+def approve(inst: Installation, draft: OutboxMessage, now: datetime, subject: str = "", text: str = "") -> bool:
+    """The rep's word. With `text` exactly that goes out, without it the template is filled in again when it leaves.
+
+    False when the draft was withdrawn or decided before."""
+    with inst.store.transaction():
+        if not inst.store.approve(draft, now, subject, text):
+            return False
+        _tell(inst, draft, now, "approved", f"{draft.step}: approved" + (", edited" if text else ""))
+        finish_drafts(inst, draft.enrollment, now, queued=True)
+        return True
+
+
+def reject(inst: Installation, draft: OutboxMessage, now: datetime) -> bool:
+    """The step is skipped. False when the draft was withdrawn or decided before."""
+    with inst.store.transaction():
+        if draft.state is not OutboxState.DRAFT or not inst.store.withdraw_one(draft, "rejected by the rep"):
+            return False
+        _tell(inst, draft, now, "rejected", f"{draft.step}: rejected")
+        finish_drafts(inst, draft.enrollment, now, queued=False)
+        happen(inst, draft.enrollment, Done(draft.step, now, skipped=True), now)
+        return True
