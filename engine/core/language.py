@@ -183,7 +183,11 @@ def _one_of(keys: Mapping[str, Key], main: Iterable[str], what: str) -> Shape[di
             spot.report("scenario", f"has {' and '.join(found) or f'no {what}'} in one item", f"one {what} an item")
         return spot.value
 
-    return Shape(read, mapping_schema(keys))
+    return Shape(read, mapping_schema(keys, oneOf=_exactly_one(main)))
+
+
+def _exactly_one(keys: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"required": [key]} for key in keys]
 
 
 def _time(parse: Callable[[str], object], example: str) -> Shape[str]:
@@ -283,8 +287,6 @@ def _check_anchors(step: Spot, needs: object) -> None:
         if kind is None:
             hint = did_you_mean(at.anchor, [ANCHOR, *dates])
             spot.report("anchor", f'counts from "{at.anchor}", which needs does not declare', hint)
-        elif kind.startswith("optional"):
-            spot.report("anchor", f'counts from "{at.anchor}", which may be absent', "an anchor is never optional")
         elif at.anchor not in dates:
             spot.report("anchor", f'counts from "{at.anchor}", a {kind}', "an anchor is a date or a datetime")
 
@@ -408,7 +410,8 @@ SCENARIO = {
     "begins": Key(MOMENT, "when the enrollment begins, in the client's zone", required=True),
     "with": Key(shapes.values, "what the sequence needs"),
     "given": Key(
-        shapes.list_of(_one_of(GIVEN, GIVEN.keys() - {"after"}, "event"), empty=True), "what happens from outside"
+        shapes.list_of(_one_of(GIVEN, [key for key in GIVEN if key != "after"], "event"), empty=True),
+        "what happens from outside",
     ),
     "expect": Key(
         shapes.list_of(_one_of(EXPECT, OUTCOMES, "outcome")), "what must follow, in this order", required=True
@@ -429,7 +432,11 @@ SEQUENCE = {
     "thread": Key(shapes.choice(*THREADS), "which thread its emails go on in"),
     "listen": Key(_length("listens for"), "how long it still hears answers after its last step"),
     "requires": Key(shapes.choice("confirmed"), "value that the client confirmed within the last year"),
-    "steps": Key(shapes.list_of(Shape(_read_step, mapping_schema(STEP))), "what it does, in order", required=True),
+    "steps": Key(
+        shapes.list_of(Shape(_read_step, mapping_schema(STEP, oneOf=_exactly_one(ACTIONS)))),
+        "what it does, in order",
+        required=True,
+    ),
     "when": Key(WHEN, "what it does when something happens"),
     "scenarios": Key(
         shapes.list_of(Shape(_read_scenario, mapping_schema(SCENARIO)), empty=True), "tests, run by whoelse test"
@@ -453,4 +460,4 @@ TRIGGER = {
     ),
     "before": Key(_length("comes before by"), "how long before the yearly date"),
 }
-TRIGGER_SHAPE = Shape(_read_trigger, mapping_schema(TRIGGER))
+TRIGGER_SHAPE = Shape(_read_trigger, mapping_schema(TRIGGER, oneOf=_exactly_one(CAUSES)))
