@@ -6,6 +6,7 @@ the caller's. One thread at a time may use a Link; which one is `watcher.py`'s a
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import ssl
@@ -25,6 +26,9 @@ WHOLE_MESSAGE_MAX, PART_OF_A_HUGE_MESSAGE = 25_000_000, 262_144
 UIDS_PER_COMMAND = 500
 BYTES_PER_FETCH, MESSAGES_PER_FETCH = 2_000_000, 50
 CANDIDATES_MAX = 200
+
+# IMAPClient would log every line that goes over the wire, and each connection that it closes.
+logging.getLogger("imapclient").setLevel(logging.WARNING)
 
 Kind = Literal["inbox", "junk", "sent", "archive", "all"]
 
@@ -344,9 +348,22 @@ def unreadable(account: Account, error: Exception) -> Unreadable:
             return Unreadable(str(error), login=True)
         case LoginError() if not BUSY.search(str(error)):
             remedy = "renew the access token" if account.oauth else "check user and password"
-            return Unreadable(f"{account.where} refused the login of {account.user}: {error}; {remedy}", login=True)
+            return Unreadable(
+                f"{account.where} refused the login of {account.user}: {words(error)}; {remedy}", login=True
+            )
+        case IMAPClientAbortError() if "EOF" in str(error):
+            return Unreadable(f"{account.where} closed the connection")
+        case IMAPClientError():
+            return Unreadable(f"{account.where} answered: {words(error)}")
         case _:
             return Unreadable(explain(account, error))
+
+
+def words(error: Exception) -> str:
+    """What the server said; imaplib hands it on as bytes, or as their repr."""
+    said = error.args[0] if error.args else error
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    return re.sub(r"^b(['\"])(.*)\1$", r"\2", text)
 
 
 def check(account: Account, connect_seconds: float = CONNECT_SECONDS) -> str | Mapping[Kind, str]:

@@ -1,28 +1,21 @@
-"""Watch many mailboxes from one process: one thread waits on every idle connection, a few workers speak IMAP.
+"""Watch many mailboxes from one process: one thread waits on all of them (`poller.py`), a few workers speak IMAP.
 
-A Watch belongs to exactly one thread at a time: to the poller while it rests, to one worker during a visit. Nothing may block
-the poller. A dropped connection, a read that is due, a question and new mail are one thing: a visit. What was read is handed
-on in order of UID, and nothing is skipped unless it was handed to `on_set_aside`."""
+A dropped connection, a read that is due, a question and new mail are one thing: a visit, by one worker. What was read is
+handed on in order of UID, and nothing is skipped unless it was handed to `on_set_aside`."""
 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import logging
 import random
-import selectors
-import socket
 import threading
 import time
-from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime
 from email.parser import BytesHeaderParser
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
@@ -39,11 +32,12 @@ from engine.imap import (
     connect,
     unreadable,
 )
+from engine.poller import Poller, Question, Watch, Why
 
 IDLE_SECONDS, FULL_READ_SECONDS, POLL_SECONDS = 300.0, 600.0, 60.0
 RETRY_SECONDS_MAX, LOGIN_RETRY_SECONDS = 300.0, 300.0
-SPEAKERS, ASKERS, DOUBTERS = 8, 8, 16
-HOST_CONNECTS_MAX, HOST_LOGIN_GAP_SECONDS = 4, 0.02
+SPEAKERS, ASKERS, DOUBTERS = 8, 16, 16
+HOST_LOGIN_GAP_SECONDS = 0.02
 TRY_AGAIN_SECONDS = (0.2, 2.0)  # between the three tries to hand a message on
 FILES_WANTED = 65_536
 #: Inbox first and last: a message that is moved during the read is met in one place or in the other.
@@ -52,50 +46,6 @@ READING_ORDER: tuple[Kind, ...] = ("inbox", "junk", "archive", "all", "sent", "i
 log = logging.getLogger(__name__)
 uniform = random.SystemRandom().uniform
 T = TypeVar("T")
-Why = Literal["spoke", "asked", "due"]
-
-
-@dataclass(eq=False, slots=True)
-class Watch:
-    """One watched mailbox. Questions may come from any thread; all else belongs to the thread that has the Watch."""
-
-    name: str
-    account: Account
-    link: Link | None = None
-    failures: int = 0
-    trouble: str = ""
-    full_read_due: float = 0.0
-    removed: bool = False
-    withheld: Counter[tuple[str, int]] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    reads: list[Future[bool]] = field(default_factory=list)
-    questions: deque[Question] = field(default_factory=deque)
-
-    def asked(self) -> bool:
-        return bool(self.reads or self.questions)
-
-    def drop(self) -> None:
-        link, self.link = self.link, None
-        if link is not None:
-            link.drop()
-
-    def give_up(self, error: Exception) -> None:
-        """Nobody waits any longer."""
-        with self.lock:
-            reads, self.reads = self.reads, []
-            questions, self.questions = self.questions, deque()
-        for future in reads:
-            future.set_result(False)
-        for question in questions:
-            question.fail(error)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Something to do on the mailbox's connection for someone who waits: `answer` settles it, `fail` gives it up."""
-
-    answer: Callable[[Link], None]
-    fail: Callable[[Exception], None]
 
 
 class Stopping(Exception):
@@ -156,7 +106,7 @@ class Watcher:
             if name in self._watches:
                 raise ValueError(f"mailbox {name} is watched already")
             watch = self._watches[name] = Watch(name, account)
-        self._poller.tell(partial(self._poller.launch, watch))
+        self._poller.tell(partial(self._poller.park, watch, 0.0))
 
     def remove(self, name: str) -> None:
         """Watch it no more; whoever waits for an answer from it gets False or an error."""
@@ -246,7 +196,7 @@ class Watcher:
         link, watch.link = watch.link, None
         if link is not None:
             link.close()
-        self._poller.tell(partial(self._poller.forget, watch))
+        self._poller.tell(partial(self._poller.release, watch))
 
     def _serve(self, watch: Watch) -> float:
         """One visit; gives the seconds until the next one is due."""
@@ -301,7 +251,7 @@ class Watcher:
             log.exception("mailbox %s: on_down failed", watch.name)
         if trouble.login:
             return LOGIN_RETRY_SECONDS * uniform(1, 1.1)
-        return min(self._retry_seconds_max, 2.0 ** min(watch.failures, 30)) * uniform(0.5, 1)
+        return min(self._retry_seconds_max, 2.0 ** min(watch.failures - 1, 30)) * uniform(0.5, 1)
 
     # --- reading; in a worker ---
 
@@ -398,113 +348,6 @@ class Watcher:
     def _set_aside(self, message: Fetched, reason: str) -> None:
         self._on_set_aside(message, reason)
         self._on_position(message.mailbox, message.folder, message.position)
-
-
-class Poller:
-    """The thread that waits. It alone knows who rests; everyone else tells it what has happened as an order to carry out."""
-
-    def __init__(self, send: Callable[[Watch, Why], None]) -> None:
-        self._send = send
-        self._orders: deque[Callable[[], None]] = deque()
-        self._wake_r, self._wake_w = socket.socketpair()
-        self._wake_r.setblocking(False)
-        self._wake_w.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
-        self._resting: dict[Watch, tuple[int, float]] = {}  # descriptor (-1: none), when it is due
-        self._due: list[tuple[float, int, Watch]] = []
-        self._order = itertools.count()
-        self._connecting: defaultdict[str, set[Watch]] = defaultdict(set)
-        self._waiting: defaultdict[str, deque[Watch]] = defaultdict(deque)
-        self._halted = False
-        self._thread = threading.Thread(target=self._run, name="imap-poll", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.tell(self._halt)
-        self._thread.join()
-        self._selector.close()
-
-    def tell(self, order: Callable[[], None]) -> None:
-        """From any thread: carry this out in the poller's."""
-        self._orders.append(order)
-        with contextlib.suppress(BlockingIOError):  # full: it will wake anyway
-            self._wake_w.send(b"x")
-
-    def _halt(self) -> None:
-        self._halted = True
-
-    def _run(self) -> None:
-        while not self._halted:
-            for key, _ in self._selector.select(self._seconds_to_wait()):
-                if key.data is not None:
-                    self._take(key.data, "spoke")
-            with contextlib.suppress(BlockingIOError):
-                self._wake_r.recv(4096)
-            while self._orders:
-                self._orders.popleft()()
-            self._take_due()
-
-    def _seconds_to_wait(self) -> float | None:
-        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-
-    def _take_due(self) -> None:
-        while self._due and self._due[0][0] <= time.monotonic():
-            until, _, watch = heapq.heappop(self._due)
-            if self._resting.get(watch, (-1, -1.0))[1] == until:  # else it was visited since
-                self._take(watch, "due")
-
-    def _take(self, watch: Watch, why: Why) -> None:
-        fd, _ = self._resting.pop(watch)
-        if fd >= 0:
-            self._selector.unregister(fd)  # before anyone can close it: numbers are used again
-        if watch.link is None and not watch.removed:
-            self.launch(watch)
-        else:
-            self._send(watch, why)
-
-    # --- orders ---
-
-    def launch(self, watch: Watch) -> None:
-        """Connect it, a few at a time for each server: a dead one must not take up all who connect."""
-        host = watch.account.host
-        if len(self._connecting[host]) >= HOST_CONNECTS_MAX:
-            self._waiting[host].append(watch)
-        else:
-            self._connecting[host].add(watch)
-            self._send(watch, "due")
-
-    def park(self, watch: Watch, seconds: float) -> None:
-        """A visit is over: wait until the peer speaks or the time has come."""
-        self.forget(watch)
-        fd = watch.link.fileno() if watch.link is not None else -1
-        if fd >= 0:
-            try:
-                self._selector.register(fd, selectors.EVENT_READ, watch)
-            except (OSError, ValueError, KeyError):  # it was closed under us: a visit will find out
-                fd, seconds = -1, 0.0
-        until = time.monotonic() + seconds
-        self._resting[watch] = fd, until
-        heapq.heappush(self._due, (until, next(self._order), watch))
-        self.heed(watch)
-
-    def forget(self, watch: Watch) -> None:
-        """It connects no more, so the next one of that server may."""
-        host = watch.account.host
-        self._connecting[host].discard(watch)
-        if self._waiting[host] and len(self._connecting[host]) < HOST_CONNECTS_MAX:
-            self.launch(self._waiting[host].popleft())
-
-    def heed(self, watch: Watch) -> None:
-        """Somebody asked something of it, or removed it. Whoever has it now comes by here when the visit is over."""
-        if watch not in self._resting or not (watch.removed or watch.asked()):
-            return
-        if watch.removed or watch.link is not None:
-            self._take(watch, "asked")
-        elif watch.failures:
-            self._send(watch, "asked")  # it goes on resting: to ask does not shorten the wait
 
 
 class Turnstile:

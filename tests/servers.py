@@ -109,8 +109,8 @@ class Certificates:
     key: str
 
 
-def certificates(folder: Path) -> Certificates:
-    """Make (once per folder) a CA and a server certificate for localhost and 127.0.0.1."""
+def certificates(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
+    """Make (once per folder) a CA and a server certificate for these names."""
     require("openssl")
     made = Certificates(str(folder / "ca.pem"), str(folder / "cert.pem"), str(folder / "key.pem"))
     if Path(made.cert).exists():
@@ -124,7 +124,7 @@ def certificates(folder: Path) -> Certificates:
         "req", "-new", *new_key[:-2], "-subj", "/CN=localhost", "-keyout", made.key, "-out", str(folder / "cert.csr")
     )
     (folder / "names").write_text(
-        "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\nkeyUsage=critical,digitalSignature\n"
+        f"subjectAltName={names}\nextendedKeyUsage=serverAuth\nkeyUsage=critical,digitalSignature\n"
     )
     openssl("x509", "-req", "-in", str(folder / "cert.csr"), "-CA", made.cafile, "-CAkey", ca_key, "-CAcreateserial",
             "-days", "30", "-extfile", str(folder / "names"), "-out", made.cert)  # fmt: skip
@@ -278,17 +278,16 @@ class Dovecot:
 
     def messages(self, user: str, folder: str = "INBOX") -> list[bytes]:
         """Every message of a folder, oldest first, as a second mail client sees them; flags stay as they are."""
-        with self.client(user) as imap:
-            imap.select(f'"{folder}"', readonly=True)
-            _, data = imap.fetch("1:*", "(BODY.PEEK[])")
-            return [part[1] for part in data if isinstance(part, tuple)]
+        return [part[1] for part in self._fetch(user, folder, "(BODY.PEEK[])") if isinstance(part, tuple)]
 
     def flags(self, user: str, folder: str = "INBOX") -> list[bytes]:
         """The FLAGS answer of every message of a folder."""
+        return [line for line in self._fetch(user, folder, "(FLAGS)") if isinstance(line, bytes)]
+
+    def _fetch(self, user: str, folder: str, what: str) -> list[bytes | tuple[bytes, bytes] | None]:
         with self.client(user) as imap:
-            imap.select(f'"{folder}"', readonly=True)
-            _, data = imap.fetch("1:*", "(FLAGS)")
-            return [line for line in data if isinstance(line, bytes)]
+            _, (count,) = imap.select(f'"{folder}"', readonly=True)
+            return list(imap.fetch("1:*", what)[1]) if int(count or 0) else []
 
     @contextlib.contextmanager
     def client(self, user: str) -> Iterator[imaplib.IMAP4]:
