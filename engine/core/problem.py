@@ -27,11 +27,11 @@ class Problem:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint for a misspelt name: the nearest known one, or all of them where none is near."""
-    choices = sorted(known)
-    near = difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
-    if near:
-        return f'did you mean "{near[0]}"?'
-    return f"known are {', '.join(choices)}" if choices else ""
+    choices = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{choices[close[0]]}"?'
+    return f"known are {', '.join(choices.values())}" if choices else ""
 
 
 def has_errors(problems: Iterable[Problem]) -> bool:

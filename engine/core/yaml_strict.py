@@ -123,6 +123,7 @@ def _syntax(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     opened = error.context_mark
     if "end of stream" in problem and opened is not None:  # where the quote opened says more than where the file ended
         line, column = opened.line + 1, opened.column + 1
+    line, column = min((line, column), _line_column(text, len(text.rstrip())))
     hint = _HINTS.get(problem, "")
     if "cannot start any token" in problem:
         hint = _starts_badly(text, line, column)
