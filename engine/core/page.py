@@ -19,6 +19,7 @@ BLANK = "\ufdd2"  # the mark of a value without anything to see
 SCHEMES = ("https", "http", "mailto")
 _MARK = re.compile(f"{OPEN}([0-9]+){CLOSE}|{BLANK}[0-9]+{CLOSE}")
 _URL_SAFE = ";/?:@&=+$,#%!*()~[]"
+_TYPED_URL = re.compile(r"<((?:https?|mailto):[^<>\s]+)>|https?://[^\s<>\"]*[^\s<>\".,;:!?')\]]")
 _LOST_PERCENT = re.compile("%25([0-9A-Fa-f]{2})")
 
 _GAP = "margin:0 0 1em"
@@ -33,6 +34,7 @@ _STYLES = {
 }
 _HEADINGS = {"h1": "1.3em", "h2": "1.15em"}
 _BODY = "font-family:Arial,Helvetica,sans-serif;font-size:15px;line-height:1.5;color:#222;margin:0"
+_FOOT = "</body>\n</html>\n"
 
 
 class BadLink(ValueError):
@@ -172,10 +174,32 @@ def make_page(skeleton: str, language: str) -> Page:
     """The page for a source with a mark (OPEN or BLANK) where each value stands."""
     root = tree(numbered(skeleton))
     text = [*_stacked(root.children, ""), "\n"]
-    head = f'<!DOCTYPE html>\n<html lang="{escape(language)}">\n<head>\n<meta charset="utf-8">\n'
-    view = '<meta name="viewport" content="width=device-width, initial-scale=1">\n</head>\n'
-    html = [head, view, f'<body style="{_BODY}" dir="auto">\n', *_html_blocks(root.children), "</body>\n</html>\n"]
+    html = [_head(language), *_html_blocks(root.children), _FOOT]
     return Page(tuple(_merged(text)), tuple(_merged(html)))
+
+
+def typed_html(text: str, language: str) -> str:
+    """The HTML of a text that a person typed: its paragraphs, its line ends, and its addresses as links."""
+    paragraphs = [_linked(block) for block in re.split(r"\n{2,}", text.strip("\n"))]
+    return "".join([_head(language), *[f'<p style="{_GAP}">{block}</p>\n' for block in paragraphs], _FOOT])
+
+
+def _head(language: str) -> str:
+    return (
+        f'<!DOCTYPE html>\n<html lang="{escape(language)}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n</head>\n'
+        f'<body style="{_BODY}" dir="auto">\n'
+    )
+
+
+def _linked(text: str) -> str:
+    pieces, end = [], 0
+    for found in _TYPED_URL.finditer(text):
+        url = found[1] or found[0]
+        shown = url.removeprefix("mailto:").partition("?")[0] if url.startswith("mailto:") else url
+        pieces += [escape(text[end : found.start()]), f'<a href="{escape(url)}">{escape(shown)}</a>']
+        end = found.end()
+    return "".join([*pieces, escape(text[end:])]).replace("\n", "<br>\n")
 
 
 def _merged(pieces: Iterable[Piece]) -> Iterator[Piece]:

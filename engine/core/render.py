@@ -17,9 +17,9 @@ from jinja2.parser import Parser
 from markdown_it.tree import SyntaxTreeNode
 
 from engine.core import variables, yaml_strict
-from engine.core.page import BLANK, SCHEMES, BadLink, Page, make_page, scheme, tree
+from engine.core.page import BLANK, SCHEMES, BadLink, Page, make_page, scheme, tree, typed_html
 from engine.core.problem import Problem, did_you_mean
-from engine.core.sandbox import CLOSE, OPEN, OUTPUT_MAX, Sandbox, TooMuch, metered, plain
+from engine.core.sandbox import CLOSE, OPEN, OUTPUT_MAX, Sandbox, TooMuch, clean, metered, plain
 from engine.core.variables import Parsed, Use
 from engine.core.words import language as words_of
 
@@ -30,6 +30,10 @@ SHAPES_MAX = 2_000  # pages and expressions kept; far more than any library has
 _MARKS = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")
 _SUBJECT = "#subject"
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+# A line with nothing on it but tags: its end goes into the last tag, so that it leaves no blank line and lines keep their
+# numbers. (Jinja's trim_blocks would also glue "{% endif %}" at the end of a sentence to the next line.)
+_TAG_LINE = re.compile(r"^(?:[ \t]*(?:\{%(?:(?!%\}).)*%\}|\{#(?:(?!#\}).)*#\}))+[ \t]*\n", re.MULTILINE)
+_TAG_END = re.compile(r"([-+]?[%#]\})[ \t]*\n$")
 _TAG = re.compile(r"</?[A-Za-z][^>\n]*>")
 
 
@@ -127,6 +131,11 @@ class Templates:
         if max(len(text), len(html)) > OUTPUT_MAX:
             raise TooMuch(f"the email is longer than {OUTPUT_MAX:,} characters")
         return Rendered(" ".join(_MARKS.sub(r"\1", subject).split()), text, html)
+
+    def page(self, subject: str, text: str) -> Rendered:
+        """The email whose words a person typed or edited: its text is exactly theirs, its HTML is made from it."""
+        typed = clean(text).strip("\n") + "\n"
+        return Rendered(" ".join(clean(subject).split()), typed, typed_html(typed, "en"))
 
     def _page(self, skeleton: str, tag: str) -> Page:
         page = self._pages.get((skeleton, tag))
@@ -298,7 +307,7 @@ def _taken_apart(file: str, source: str) -> _Template:
     """Front matter, if the file begins with `---`, and the body below it."""
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace(OPEN, "").replace(CLOSE, "").replace(BLANK, "")
     lines = tuple(source.split("\n"))
-    bare = _Template(file, lines, source, 0, None, 1, ())
+    bare = _Template(file, lines, _without_tag_lines(source), 0, None, 1, ())
     if lines[0].rstrip() != "---":
         return bare
     end = next((index for index, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
@@ -306,7 +315,12 @@ def _taken_apart(file: str, source: str) -> _Template:
         problem = Problem(file, 1, 1, "front-matter", 'the "---" above is not closed', 'put "---" below the subject')
         return replace(bare, problems=(problem,))
     subject, line, problems = _front_matter(file, "\n".join(("", *lines[1:end])))
-    return _Template(file, lines, "\n".join(lines[end + 1 :]), end + 1, subject, line, tuple(problems))
+    body = _without_tag_lines("\n".join(lines[end + 1 :]))
+    return _Template(file, lines, body, end + 1, subject, line, tuple(problems))
+
+
+def _without_tag_lines(body: str) -> str:
+    return _TAG_LINE.sub(lambda line: _TAG_END.sub(r"\n\1", line[0]), body)
 
 
 def _front_matter(file: str, text: str) -> tuple[str | None, int, list[Problem]]:

@@ -340,10 +340,18 @@ class _Metered(CodeGenerator):
 
 
 def _asked(child: nodes.Expr) -> nodes.Expr:
-    path = path_of(child)
+    path = _words_of(child)
     if not path:
         return child
     return nodes.Filter(child, "filled", [nodes.Const(path)], [], None, None, lineno=child.lineno)
+
+
+def _words_of(node: nodes.Expr) -> str:
+    """A variable, or one variable or else another, as it is written; an empty text for any other expression."""
+    if isinstance(node, nodes.Or):
+        sides = _words_of(node.left), _words_of(node.right)
+        return " or ".join(sides) if all(sides) else ""
+    return path_of(node)
 
 
 def path_of(node: nodes.Node) -> str:
@@ -378,7 +386,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
             loader=loader,
             undefined=StrictUndefined,
             autoescape=False,
-            trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,
