@@ -1,0 +1,169 @@
+"""What an edit of sequences and templates means for what is in flight, and making it so. Enrollments follow by step id: what was
+sent is never sent again, and a plan changes nothing until it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from engine.core.happening import Changed
+from engine.core.machine import RUNNING, decide
+from engine.core.model import Enrollment
+from engine.core.sequence import Sequence
+from engine.enrollments import facts, happen
+from engine.installation import Installation
+from engine.library import Library, pack, template_sources
+
+Kind = Literal["added", "changed", "removed"]
+BECAUSE = "the sequence was edited"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """How a sequence or a template differs from the one applied; the steps by their ids, in the order of the file."""
+
+    name: str
+    kind: Kind
+    steps_added: tuple[str, ...] = ()
+    steps_changed: tuple[str, ...] = ()
+    steps_removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Move:
+    """What becomes of one enrollment in flight: `step` is due at `due_at` (UTC) in place of `was`; None: it drops out."""
+
+    email: str
+    sequence: str
+    step: str
+    zone: str
+    was: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that applying an edit would mean."""
+
+    sequences: tuple[Edit, ...]
+    templates: tuple[Edit, ...]
+    moves: tuple[Move, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.sequences or self.templates)
+
+    def lines(self) -> list[str]:
+        """The plan for people, one thing a line."""
+        said = [f"sequence {edit.name}: {edit.kind}{_steps(edit)}" for edit in self.sequences]
+        said += [f"template {edit.name}: {edit.kind}" for edit in self.templates]
+        return said + [_moved(move) for move in self.moves]
+
+
+def _steps(edit: Edit) -> str:
+    parts = (("added", edit.steps_added), ("changed", edit.steps_changed), ("removed", edit.steps_removed))
+    said = [f"{word} {', '.join(steps)}" for word, steps in parts if steps]
+    return f" (steps {'; '.join(said)})" if said and edit.kind == "changed" else ""
+
+
+def _moved(move: Move) -> str:
+    who = f"{move.email} in {move.sequence}: {move.step}"
+    if move.due_at is None:
+        return f"{who} drops out"
+    was = f" (was {_local(move.was, move.zone)})" if move.was else ""
+    return f"{who} is due {_local(move.due_at, move.zone)}{was}"
+
+
+def _local(at: datetime, zone: str) -> str:
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{local:%a} {local.day} {local:%b %Y %H:%M}"
+
+
+# --- what differs ----------------------------------------------------------------------------------------------------
+
+
+def plan(inst: Installation, library: Library, now: datetime) -> Plan:
+    """What applying `library` at `now` (UTC) would mean; nothing is changed."""
+    sequences = _sequence_edits(inst.library, library)
+    templates = _text_edits(template_sources(inst.library.sources), template_sources(library.sources))
+    new = replace(inst, library=library)
+    moves = [move for e in _in_flight(inst, sequences) if (move := _move(new, e, now))]
+    return Plan(sequences, templates, tuple(moves))
+
+
+def _sequence_edits(old: Library, new: Library) -> tuple[Edit, ...]:
+    found = []
+    for edit in _text_edits(_texts(old), _texts(new)):
+        if edit.kind == "changed":
+            edit = _steps_compared(old.sequences[edit.name], new.sequences[edit.name])
+        found.append(edit)
+    return tuple(found)
+
+
+def _texts(library: Library) -> dict[str, str]:
+    return {key: library.sources[sequence.file] for key, sequence in library.sequences.items()}
+
+
+def _text_edits(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Edit, ...]:
+    kinds: dict[str, Kind] = {name: "removed" for name in old if name not in new}
+    kinds |= {name: "added" for name in new if name not in old}
+    kinds |= {name: "changed" for name in new if name in old and old[name] != new[name]}
+    return tuple(Edit(name, kinds[name]) for name in sorted(kinds))
+
+
+def _steps_compared(old: Sequence, new: Sequence) -> Edit:
+    before = {step.id: _without_lines(step) for step in old.steps}
+    after = {step.id: _without_lines(step) for step in new.steps}
+    return Edit(
+        new.key,
+        "changed",
+        tuple(id for id in after if id not in before),
+        tuple(id for id in after if id in before and after[id] != before[id]),
+        tuple(id for id in before if id not in after),
+    )
+
+
+def _without_lines(value: Any) -> Any:
+    """A step moved to another line is the same step."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _without_lines(getattr(value, f.name)) for f in fields(value) if f.name != "line"}
+    if isinstance(value, Mapping):
+        return {key: _without_lines(item) for key, item in value.items()}
+    return tuple(map(_without_lines, value)) if isinstance(value, tuple) else value
+
+
+# --- who is in flight ------------------------------------------------------------------------------------------------
+
+
+def _in_flight(inst: Installation, edits: tuple[Edit, ...]) -> list[Enrollment]:
+    concerned = {edit.name for edit in edits if edit.kind != "added"}
+    if not concerned:
+        return []
+    return [e for e in inst.store.all_enrollments() if e.sequence in concerned and e.state in RUNNING]
+
+
+def _move(inst: Installation, enrollment: Enrollment, now: datetime) -> Move | None:
+    contact = inst.store.contact(enrollment.contact)
+    zone = inst.place(contact, enrollment.rep).zone
+    sequence = inst.library.sequences.get(enrollment.sequence)
+    due_at = None
+    if sequence and (enrollment.step is None or any(step.id == enrollment.step for step in sequence.steps)):
+        decision = decide(sequence, enrollment, Changed({}, BECAUSE), now, facts(inst, enrollment, sequence, now))
+        due_at = decision.enrollment.due_at
+        if due_at == enrollment.due_at:
+            return None
+    email = contact.email if contact else ""
+    return Move(email, enrollment.sequence, enrollment.step or "everything", zone, enrollment.due_at, due_at)
+
+
+def apply(inst: Installation, library: Library, now: datetime) -> Installation:
+    """Keeps `library` as the version that runs, and moves what is in flight; `now` in UTC. One transaction."""
+    concerned = _in_flight(inst, _sequence_edits(inst.library, library))
+    new = replace(inst, library=library)
+    with inst.store.transaction():
+        inst.store.apply_library(library.version, now, pack(library))
+        for enrollment in concerned:
+            happen(new, enrollment.id, Changed({}, BECAUSE), now)
+    return new

@@ -1,0 +1,157 @@
+"""A project folder opened for work: its config, its store, its key and the library that was applied last. An edit on disk is
+taken up on the way where the config says so and nothing is wrong with it; a faulty one is told of and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from engine.config import Config
+from engine.core.problem import Problem, has_errors
+from engine.database import Unusable
+from engine.errors import UserError
+from engine.store import Store
+
+if TYPE_CHECKING:  # they cost a quarter of a second, and `status` needs neither
+    from engine.installation import Installation
+    from engine.library import Library
+
+#: What a database says, and what can be done about it.
+REMEDIES = {
+    "locked": "another program holds it: wait, or end that program",
+    "full": "free some space where it is kept",
+    "disk i/o": "see whether the disk is full or damaged",
+    "readonly": "make the file and its folder writable for you",
+    "unable to open": "see whether its folder is there and writable for you",
+    "not a database": "the file is something else: name another under `store:` in the config",
+    "malformed": "it is damaged: restore it from a backup",
+    "connection": "see whether the database server runs and lets you in (password in PGPASSWORD)",
+}
+
+
+def explained(error: Unusable) -> UserError:
+    """A database that cannot be used, in a sentence with its remedy."""
+    said = str(error)
+    remedy = next(
+        (remedy for word, remedy in REMEDIES.items() if word in said.lower()), "look at `store:` in the config"
+    )
+    return UserError(f"the store cannot be used: {said}", remedy=remedy)
+
+
+def open_store(config: Config) -> Store:
+    """The store of the config, made when it is not there yet. Raises UserError where it cannot be used."""
+    from engine.store import open_store as opened
+
+    try:
+        return opened(config.store)
+    except Unusable as error:
+        raise explained(error) from error
+
+
+def lint_library(config: Config, library: Library, problems: list[Problem]) -> list[Problem]:
+    """Everything that is wrong with a library: what parsing found, and what shows only across files."""
+    from engine.core.lint import lint
+    from engine.library import template_sources
+
+    given = [set(mailbox.variables) for mailbox in config.mailboxes]
+    across = lint(
+        library.sequences,
+        template_sources(library.sources),
+        config.calendar.windows,
+        library.triggers,
+        library.sources,
+        set.intersection(*given) if given else (),
+    )
+    return sorted({*problems, *across}, key=lambda p: (p.file, p.line, p.column, p.message))
+
+
+def read_library(config: Config) -> tuple[Library, list[Problem]]:
+    """What lies in the project folder now, applied or not, with everything that is wrong with it."""
+    from engine.library import parse, read_sources
+
+    sources, unreadable = read_sources(config.folder)
+    library, problems = parse(sources)
+    if not library.sequences and not problems and not unreadable:
+        unreadable = [
+            Problem("sequences", 1, 1, "empty", "holds no sequence", "`whoelse init` makes a project with all")
+        ]
+    return library, lint_library(config, library, [*unreadable, *problems])
+
+
+def edited_library(config: Config) -> Library:
+    """What lies in the project folder now. Raises UserError with all problems where one of them is an error."""
+    library, problems = read_library(config)
+    _refuse(config, problems)
+    return library
+
+
+def _refuse(config: Config, problems: list[Problem]) -> None:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise UserError(f"{_count(errors)} in sequences and templates", str(config.folder), problems=errors)
+
+
+def _count(errors: list[Problem]) -> str:
+    return "an error" if len(errors) == 1 else f"{len(errors)} errors"
+
+
+def open_edited(config: Config, environ: Mapping[str, str]) -> Installation:
+    """The installation as the files on disk would have it, with nothing applied: to look and to rehearse.
+
+    Raises UserError."""
+    from engine.installation import Installation
+    from engine.secrets import installation_key
+
+    library = edited_library(config)
+    return Installation(config, open_store(config), library, installation_key(config, environ))
+
+
+def open_installation(
+    config: Config, environ: Mapping[str, str], now: datetime, say: Callable[[str], None]
+) -> Installation:
+    """The installation to work with; valid edits are applied first at `now` (UTC) if the config has `apply: automatic`.
+
+    `say` hears in lines what was applied, or why it was not. Raises UserError."""
+    from engine.installation import Installation
+    from engine.library import unpack
+    from engine.secrets import installation_key
+
+    key = installation_key(config, environ)
+    store = open_store(config)
+    try:
+        applied = store.applied_library()
+    except Unusable as error:
+        raise explained(error) from error
+    if applied is None:
+        return _first_library(Installation(config, store, edited_library(config), key), now)
+    return take_up(Installation(config, store, unpack(applied[1]), key), now, say)
+
+
+def _first_library(inst: Installation, now: datetime) -> Installation:
+    """Nothing runs yet, so there is nothing to plan."""
+    from engine.library import pack
+
+    with inst.store.transaction():
+        inst.store.apply_library(inst.library.version, now, pack(inst.library))
+    return inst
+
+
+def take_up(inst: Installation, now: datetime, say: Callable[[str], None]) -> Installation:
+    """The installation with what was edited on disk since, where that is valid and to be applied by itself."""
+    from engine.edits import apply, plan
+    from engine.library import read_sources, version_of
+
+    sources, _ = read_sources(inst.config.folder)
+    if inst.config.apply == "manual" or version_of(sources) == inst.library.version:
+        return inst
+    library, problems = read_library(inst.config)
+    if has_errors(problems):
+        say("the edits in sequences/ and templates/ are not applied, the last good version goes on:")
+        for problem in problems:
+            if problem.severity == "error":
+                say(f"  {problem}")
+        return inst
+    for line in plan(inst, library, now).lines():
+        say(f"applied: {line}")
+    return apply(inst, library, now)
