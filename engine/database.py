@@ -86,6 +86,10 @@ class Database:
         self.connection, self.dialect, self._sql = connection, dialect, statements(dialect)
         self._depth = 0
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._depth > 0
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is committed together or not at all.

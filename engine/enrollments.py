@@ -4,7 +4,7 @@ that follows from it are one transaction: they are there together or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -32,7 +32,6 @@ from engine.core.happening import (
     Held,
     HoldPerson,
     Launch,
-    Paused,
     Queue,
     Released,
     SetValue,
@@ -59,7 +58,7 @@ PLAIN_TASKS = {
     "complete": "{sequence} for {who} lacks something",
     "failed": "{sequence} for {who} has stopped: something is wrong in it",
     "draft_overdue": "A draft to {who} has waited for a day",
-    "forbidden": "{sequence} for {who} could not start for 30 days",
+    "start_refused": "{sequence} for {who} could not start for 30 days",
 }
 
 
@@ -75,7 +74,7 @@ class Wish:
     values: Mapping[str, Any]
     rep: str = ""
     override: str = ""
-    contact: Mapping[str, str] = {}  # noqa: RUF012  # name, first_name, company, zone, … of somebody new
+    contact: Mapping[str, Any] = field(default_factory=dict)  # name, first_name, company, zone, … of somebody new
 
 
 def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[Refusal]:
@@ -109,6 +108,9 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     kept, faults = gather(sequence, given, inst.rep(rep).variables, zone)
     contact = _known_or_new(inst, address, rep, wish.contact)
     faults += _standing_faults(inst, sequence, contact, kept, now, wish.override)
+    if sequence.to == "prospect" and not client:
+        why = f"{sequence.key} needs the client who stands behind it"
+        faults.append(Refusal("missing", why, "add -v client=dana@acme.example"))
     sponsor = _sponsor(inst, client, rep) if client else contact
     enrollment = Enrollment(
         id=inst.store.new_id(),
@@ -148,7 +150,7 @@ def _rep_for(inst: Installation, wish: Wish, address: str) -> str | Refusal:
     return Refusal("rep", reason, f"add --rep with one of {', '.join(reps)}")
 
 
-def _known_or_new(inst: Installation, address: str, rep: str, given: Mapping[str, str]) -> Contact:
+def _known_or_new(inst: Installation, address: str, rep: str, given: Mapping[str, Any]) -> Contact:
     known = inst.store.contact_at(address)
     if known is None:
         return inst.store.add_contact(Contact(id="", email=address, owner=rep, **given))
@@ -288,7 +290,7 @@ def _may_begin(inst: Installation, enrollment: Enrollment, sequence: Sequence, n
         return None
     if not refusal.override or now - enrollment.begun_at > FORBIDDEN_TRIES:
         if refusal.override:
-            _add_task(inst, enrollment, AddTask("forbidden", note=str(refusal)), now, "")
+            _add_task(inst, enrollment, AddTask("start_refused", note=str(refusal)), now, "")
         return Stopped(refusal.rule)
     return Held(refusal.reason, now + NEXT_MORNING)
 
@@ -542,10 +544,11 @@ def set_referral(
         source="reply" if proof else "rep", proof=proof,
     )  # fmt: skip
     referral = inst.store.add_referral(fresh)
-    field = f"{state}_at"
-    if state != "named" and getattr(referral, field) is None:
+    date = f"{state}_at"
+    if state != "named" and getattr(referral, date) is None:
         state_now = referral.state if state == "introduced" else state
-        referral = replace(referral, state=state_now, **{field: now})
+        dated: dict[str, Any] = {date: now}
+        referral = replace(referral, state=state_now, **dated)
         inst.store.save_referral(referral)
     _tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
     return referral
@@ -620,8 +623,3 @@ def finish_task(inst: Installation, id: str, now: datetime, note: str = "done") 
             happen(inst, task.enrollment, Done(task.step, now), now)
     return task
 
-
-__all__ = [
-    "Paused", "Released", "Stopped", "Wish", "advance", "change", "enroll", "facts", "finish_drafts", "finish_task", "free", "happen",
-    "launch", "prepare", "set_referral", "standing", "steer", "suppress",
-]  # fmt: skip

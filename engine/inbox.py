@@ -1,5 +1,5 @@
-"""From a message in a rep's mailbox to what follows from it. Every message leaves one row that says what was made of it and by which
-rules; mail that concerns nobody here leaves no text. One message is one transaction, its place in the mailbox included."""
+"""From a message in a rep's mailbox to what follows from it. Every message leaves one row that says what was made of it
+and by which rules; mail that concerns nobody here leaves no text. One message is one transaction, its place in the mailbox included."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
     message = parse(fetched.raw)
     digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
     with inst.store.transaction():
-        inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid)
+        since = inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
         if inst.store.seen(fetched.mailbox, message.message_id, digest):
             return Received(None, "")
         row = InboundMessage(
@@ -79,14 +79,33 @@ def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
             settled_at=now,
         )
         if message.sender.email in inst.rep(fetched.mailbox).addresses:
-            return _own(inst, row, message, fetched, now)
-        return _theirs(inst, row, message, now)
+            return _own(inst, row, message, fetched, fetched.received_at < since, now)
+        return _theirs(inst, row, message, fetched.received_at < since, now)
+
+
+def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> None:
+    """A message that could not be read three times: its row says so, and the rep is asked. Nothing behind it waits."""
+    digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
+    with inst.store.transaction():
+        inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
+        row = InboundMessage(
+            id=inst.store.new_id(), mailbox=fetched.mailbox, folder=fetched.folder, uidvalidity=fetched.uidvalidity,
+            uid=fetched.uid, message_id="", digest=digest, received_at=now, sender="", subject="", event="set_aside",
+            rule="unreadable", decision=why,
+        )  # fmt: skip
+        if inst.store.add_inbound(row):
+            title = f"A message in {fetched.folder} could not be read: look at it yourself"
+            inst.store.add_task(
+                Task("", "set_aside", fetched.mailbox, "", "", title, why, now, urgent=True, message=row.id)
+            )
 
 
 # --- the rep's own hand ----------------------------------------------------------------------------------------------
 
 
-def _own(inst: Installation, row: InboundMessage, message: Message, fetched: Fetched, now: datetime) -> Received:
+def _own(
+    inst: Installation, row: InboundMessage, message: Message, fetched: Fetched, old: bool, now: datetime
+) -> Received:
     """Our own copy in Sent is evidence; what the rep wrote by hand makes the automation stand back."""
     ours = find_sent(inst.store, [message.message_id, *message.references[:1]])
     if ours and (ours.message_id == message.message_id or ours.own_id in message.references[:1]):
@@ -95,6 +114,8 @@ def _own(inst: Installation, row: InboundMessage, message: Message, fetched: Fet
             return Received(None, f"{ours.recipient}: a doubt is settled: found in {fetched.folder}")
         if ours.message_id == message.message_id or ours.state is not OutboxState.SENT or _is_copy(ours, message):
             return Received(None, "")
+    if old:
+        return Received(None, "")
     if fetched.kind == "inbox":
         kept = replace(row, event=str(Event.IGNORED), rule="own:inbox")
         inst.store.add_inbound(kept)
@@ -134,16 +155,21 @@ def _known(inst: Installation) -> Known:
     )
 
 
-def _theirs(inst: Installation, row: InboundMessage, message: Message, now: datetime) -> Received:
+def _theirs(inst: Installation, row: InboundMessage, message: Message, old: bool, now: datetime) -> Received:
     known = _known(inst)
     found = match.by_reference(message, known)
-    if not found.rule:
+    if not found.rule and not old:
         found = match.by_sender(message, known)
     reading = classify(message, _reader(inst, row.mailbox, found.contact, message))
     if reading.event in match.REPORTS:
         found = match.by_report(reading, known)
+    if old and not found.rule:
+        return Received(None, "")
     if token := _unsubscribed(inst, message):
-        found, reading = Match("token", None, token), replace(reading, events=(Event.UNSUBSCRIBED,), rule="unsubscribe:token")
+        found, reading = (
+            Match("token", None, token),
+            replace(reading, events=(Event.UNSUBSCRIBED,), rule="unsubscribe:token"),
+        )
     if found.rule == "maybe" and reading.event in HUMAN:
         reading = replace(reading, events=(Event.REPLY,), rule=f"maybe:{reading.rule}", people=())
     return _decided(inst, row, reading, found, now)
@@ -157,7 +183,8 @@ def _reader(inst: Installation, mailbox: str, contact: Contact | None, message: 
     if contact:
         running = [e for e in inst.store.enrollments_of(contact.id) if e.state is not State.STOPPED]
         prospects = tuple(Person(**p) for e in running if (p := e.variables.get("prospect")))
-    return Reader(rep.addresses, inst.config.colleagues(rep), client, domains, prospects)
+    ours = frozenset(filter(None, {*inst.config.company.domains, domain_of(rep.address)}))
+    return Reader(rep.addresses, ours, client, domains, prospects)
 
 
 def _unsubscribed(inst: Installation, message: Message) -> Contact | None:
@@ -168,9 +195,9 @@ def _unsubscribed(inst: Installation, message: Message) -> Contact | None:
     if not found or not enrollment or not contact:
         return None
     client = inst.store.contact(enrollment.client)
-    for person in filter(None, (contact, client)):
-        if unsubscribe_token(inst, enrollment, person.email) == found[1].lower():
-            return person
+    for asker in filter(None, (contact, client)):
+        if unsubscribe_token(inst, enrollment, asker.email) == found[1].lower():
+            return asker
     return None
 
 
@@ -220,10 +247,20 @@ def _hear(
     decision = happen(inst, chosen.id, heard, now, row.id)
     if decision is None:
         return ""
+    if reading.event is Event.INTRODUCED:
+        _tell_outreach(inst, chosen, heard, now)
     waits = decision.enrollment.state is State.PAUSED or chosen.state is State.STOPPED
     open_ = reading.event in HUMAN and waits and reading.event is not Event.UNSUBSCRIBED
     inst.store.decide_inbound(replace(row, decision=decision.why, settled_at=None if open_ else now))
     return decision.why
+
+
+def _tell_outreach(inst: Installation, chosen: Enrollment, heard: Heard, now: datetime) -> None:
+    """What already goes to the prospect on its own hears of the introduction too."""
+    for prospect in heard.people:
+        for other in inst.store.enrollments_about(prospect):
+            if other.client == chosen.client and other.contact != chosen.contact and other.state in RUNNING:
+                happen(inst, other.id, replace(heard, step=""), now, heard.message)
 
 
 def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, contact: Contact, now: datetime) -> str:
@@ -232,7 +269,9 @@ def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, 
         why = "the address is suppressed"
     elif reading.event in HUMAN:
         title = f"{contact.name or contact.email} wrote, and is in no sequence"
-        task = Task("", "triage", contact.owner or row.mailbox, contact.id, "", title, reading.text, now, message=row.id)
+        task = Task(
+            "", "triage", contact.owner or row.mailbox, contact.id, "", title, reading.text, now, message=row.id
+        )
         inst.store.add_task(task)
         why = "in no sequence: the rep is asked"
     else:
@@ -274,7 +313,9 @@ def _settle_one(
         decisions = [happen(inst, enrollment.id, Released("the rep says: continue"), now, message)]
     else:
         event = _event(word)
-        decisions = [happen(inst, enrollment.id, Heard((event, Event.REPLY), message=message, people=people), now, message)]
+        decisions = [
+            happen(inst, enrollment.id, Heard((event, Event.REPLY), message=message, people=people), now, message)
+        ]
         after = inst.store.enrollment(enrollment.id)
         if after and after.state is State.PAUSED and event is not Event.REPLY:
             decisions.append(happen(inst, enrollment.id, Released(f"settled as {word}"), now, message))
@@ -297,7 +338,8 @@ def _people(values: Mapping[str, Any]) -> tuple[Person, ...]:
 
 
 def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime) -> list[str]:
-    """What the engine could not know: `introduced`, `named`, `confirmed`, `declined` of a client, `met`, `won`, `lost` of a prospect.
+    """What the engine could not know: `introduced`, `named`, `confirmed`, `declined` of a client, `met`, `won`, `lost` of
+    a prospect.
 
     `email` is the client's (with `prospect` among the values where it takes one) or the prospect's. Returns what was
     decided. Raises UserError when the word or the person is unknown."""
@@ -305,7 +347,7 @@ def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], n
         raise UserError(f"{word!r} is no mark", remedy=f"say one of {', '.join(MARKS)}")
     people = _people(values)
     contact = inst.store.contact_at(email)
-    referrals = [r for r in inst.store.referrals_to(Person(email=email.lower()))]
+    referrals = inst.store.referrals_to(Person(email=email.lower()))
     if contact is None and not referrals:
         raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
     with inst.store.transaction():
@@ -324,7 +366,9 @@ def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], n
         return [f"{chosen.sequence}: {decision.why}"] if decision else []
 
 
-def _client_of(inst: Installation, contact: Contact | None, people: tuple[Person, ...], referrals: list[Any]) -> Contact:
+def _client_of(
+    inst: Installation, contact: Contact | None, people: tuple[Person, ...], referrals: list[Any]
+) -> Contact:
     if referrals and (contact is None or not inst.store.referrals_by(contact.id)):
         client = inst.store.contact(referrals[-1].client)
         assert client is not None
@@ -357,7 +401,7 @@ def _mark_referral(
     if not found:
         raise UserError(f"there is no referral of {email}", remedy="whoelse referrals lists them")
     for referral in found:
-        changed = replace(referral, state=word, **{f"{word}_at": now})
-        inst.store.save_referral(changed)
+        dated: dict[str, Any] = {f"{word}_at": now}
+        inst.store.save_referral(replace(referral, state=word, **dated))
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
     return [f"{email}: {word}" for _ in found]

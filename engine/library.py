@@ -3,28 +3,38 @@ version that was applied last and is kept whole in the store; a half-written or 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 
 from engine.core.render import Templates
-from engine.core.sequence import Problem, Sequence, Trigger, parse_sequence, parse_triggers
+from engine.core.sequence import Problem, Sequence, Step, Trigger, parse_sequence, parse_triggers
 from engine.core.yaml_strict import decode
+from engine.store import Store
 
 TRIGGERS = "sequences/triggers.yaml"
+ATTACHMENT_BYTES_MAX = 10_000_000
 
 
 @dataclass(frozen=True)
 class Library:
-    """One version of all sequences and templates. `sources` are the files by their path below the project folder."""
+    """One version of all sequences and templates. `sources` are the files by their path below
+    the project folder, those to attach in base64."""
 
     version: str
     sequences: Mapping[str, Sequence]
     templates: Templates
     triggers: tuple[Trigger, ...]
     sources: Mapping[str, str]
+
+    def attachments(self, step: Step) -> tuple[tuple[str, bytes], ...]:
+        """(name, bytes) of the files that a step attaches, as they were when this version was applied."""
+        files = [(PurePosixPath(name).name, self.sources[f"sequences/{name}"]) for name in step.attach]
+        return tuple((name, base64.b64decode(content)) for name, content in files)
 
 
 def shipped_folder() -> Path:
@@ -37,13 +47,22 @@ def read_sources(folder: Path) -> tuple[dict[str, str], list[Problem]]:
     """All sequence and template files below `folder`, with a problem for each that cannot be read."""
     sources: dict[str, str] = {}
     problems: list[Problem] = []
-    files = [*(folder / "sequences").glob("*.yaml"), *(folder / "templates").rglob("*.md")]
+    beside = [f for f in (folder / "sequences").rglob("*") if f.is_file() and f.suffix != ".yaml" and f.name[0] != "."]
+    files = [*(folder / "sequences").glob("*.yaml"), *(folder / "templates").rglob("*.md"), *beside]
     for file in sorted(files):
         name = file.relative_to(folder).as_posix()
+        if file in beside and file.stat().st_size > ATTACHMENT_BYTES_MAX:
+            problems.append(
+                Problem(name, 1, 1, "too_large", "is larger than 10 MB, too much to attach", "make it smaller")
+            )
+            continue
         try:
             raw = file.read_bytes()
         except OSError as error:
             problems.append(Problem(name, 1, 1, "unreadable", f"cannot be read: {error.strerror}"))
+            continue
+        if file in beside:
+            sources[name] = base64.b64encode(raw).decode()
             continue
         text, found = decode(name, raw)
         problems += found
@@ -72,7 +91,7 @@ def parse(sources: Mapping[str, str]) -> tuple[Library, list[Problem]]:
         if name == TRIGGERS:
             triggers, found = parse_triggers(name, text)
             problems += found
-        elif name.startswith("sequences/"):
+        elif name.startswith("sequences/") and name.endswith(".yaml"):
             sequence, found = parse_sequence(name, text)
             problems += found
             if sequence:
@@ -89,3 +108,32 @@ def pack(library: Library) -> str:
 def unpack(packed: str) -> Library:
     """A library that the store kept: it was free of errors when it was applied."""
     return parse(json.loads(packed))[0]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What runs from now on; `problems` are the errors of an edit that was refused, `applied` that this is a new version."""
+
+    library: Library
+    problems: tuple[Problem, ...] = ()
+    applied: bool = False
+
+
+def refresh(store: Store, folder: Path, now: datetime, automatic: bool = True) -> Refreshed:
+    """The library that runs: what was applied last, or what is on disk where that is new, free of errors, and may be applied
+    by itself. A faulty edit changes nothing. `now` in UTC."""
+    kept = store.applied_library()
+    if kept and not automatic:
+        return Refreshed(unpack(kept[1]))
+    sources, problems = read_sources(folder)
+    if kept and kept[0] == version_of(sources):
+        return Refreshed(unpack(kept[1]))
+    library, faults = parse(sources)
+    errors = tuple(p for p in (*problems, *faults) if p.severity == "error")
+    if errors:
+        return Refreshed(unpack(kept[1]) if kept else EMPTY, errors)
+    store.apply_library(library.version, now, pack(library))
+    return Refreshed(library, (), True)
+
+
+EMPTY = Library("", {}, Templates({}), (), {})

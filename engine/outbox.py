@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from engine.config import Mailbox
+from engine.core.calendar import to_utc
 from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
 from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
-from engine.enrollments import finish_drafts, happen
+from engine.enrollments import finish_drafts, happen, set_referral
 from engine.installation import Installation
 from engine.letters import write
 from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
@@ -83,9 +84,8 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
     return Nothing(now)
 
 
-def _midnight(inst: Installation, mailbox: Mailbox, day: object) -> datetime:
-    place = inst.config.place(mailbox)
-    return inst.config.calendar.day_start(day, place)  # type: ignore[arg-type]
+def _midnight(inst: Installation, mailbox: Mailbox, day: date) -> datetime:
+    return to_utc(datetime.combine(day + timedelta(days=1), time.min), inst.config.place(mailbox).zone)
 
 
 def _ready(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
@@ -152,7 +152,7 @@ def _take(
 
 def gap_after(message: OutboxMessage, mailbox: Mailbox) -> timedelta:
     """The pause behind a message: between the bounds of the config, always the same for the same message."""
-    low, high = mailbox.gap_seconds
+    low, high = mailbox.gap
     share = int.from_bytes(hashlib.sha256(message.id.encode()).digest()[:4], "big") / 2**32
     return timedelta(seconds=low + share * (high - low))
 
@@ -195,6 +195,16 @@ def _sent(inst: Installation, message: OutboxMessage, now: datetime, note: str) 
         return
     _tell(inst, message, now, "sent", f"sent {message.step} to {message.recipient}: {message.subject}")
     happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
+    contacted(inst, message, now)
+
+
+def contacted(inst: Installation, message: OutboxMessage, now: datetime) -> None:
+    """The first outreach to a prospect is a date of the referral."""
+    enrollment = inst.store.enrollment(message.enrollment)
+    sequence = inst.library.sequences.get(enrollment.sequence) if enrollment else None
+    referral = inst.store.referral(enrollment.referral) if enrollment and enrollment.referral else None
+    if enrollment and referral and sequence and sequence.kind == "outreach" and referral.contacted_at is None:
+        set_referral(inst, enrollment, referral.prospect, "contacted", "", now)
 
 
 def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, now: datetime) -> None:
@@ -256,6 +266,7 @@ def settle(inst: Installation, message: OutboxMessage, went_out: bool, now: date
                 return False
             _tell(inst, message, now, "sent", f"{message.step} to {message.recipient} went out: {evidence}")
             happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
+            contacted(inst, message, now)
             return True
         if not inst.store.again(message, now, evidence):
             return False

@@ -8,10 +8,10 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from engine.core.model import Person
 
@@ -69,11 +69,18 @@ def _codecs(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], Callable[[Any], 
 
 def row_of(value: Any) -> dict[str, Any]:
     """A value's fields as what the database takes."""
-    return {name: None if (v := getattr(value, name)) is None else write(v) for name, write, _ in _codecs(type(value))}
+    return {
+        name: None if (v := getattr(value, name)) is None else write(v)
+        for name, write, _ in _codecs(cast(Hashable, type(value)))
+    }
 
 
 def value_of(cls: type[T], row: Mapping[str, Any]) -> T:
     """The value of a row; columns that the value does not have are left."""
     return cls(
-        **{name: None if row[name] is None else read(row[name]) for name, _, read in _codecs(cls) if name in row}
+        **{
+            name: None if row[name] is None else read(row[name])
+            for name, _, read in _codecs(cast(Hashable, cls))
+            if name in row
+        }
     )

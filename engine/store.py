@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -104,9 +104,28 @@ class Store:
     def __init__(self, database: Database, new_id: Callable[[], str] | None = None) -> None:
         self.database = database
         self.new_id = new_id or random_ids()
+        #: Hears every line of the history once it is committed.
+        self.listener: Callable[[Told], None] | None = None
+        self._told: list[Told] = []
 
-    def transaction(self) -> AbstractContextManager[None]:
-        return self.database.transaction()
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, nested ones are part of the outermost. Raises Conflict and Unusable."""
+        try:
+            with self.database.transaction():
+                yield
+        except BaseException:
+            self._told.clear()
+            raise
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self.database.in_transaction:
+            return
+        told, self._told = self._told, []
+        for line in told if self.listener else ():
+            assert self.listener is not None
+            self.listener(line)
 
     def close(self) -> None:
         self.database.close()
@@ -254,6 +273,15 @@ class Store:
         row = self.database.row("next_queued_at", mailbox=mailbox)
         return instant(row["at"]) if row and row["at"] is not None else None
 
+    def mailboxes_due(self, now: datetime) -> list[str]:
+        """Where something is queued that may leave by its own time."""
+        return [row["mailbox"] for row in self.database.rows("mailboxes_due", now=micros(now))]
+
+    def next_due(self) -> datetime | None:
+        """The next instant for which an enrollment or a queued email waits."""
+        row = self.database.row("next_due")
+        return instant(row["at"]) if row and row["at"] is not None else None
+
     def outbox_in(self, state: OutboxState) -> list[OutboxMessage]:
         return self._all(OutboxMessage, "outbox_in", state=str(state))
 
@@ -338,6 +366,13 @@ class Store:
     def withdraw_one(self, message: OutboxMessage, why: str) -> bool:
         return bool(self.database.rows("withdraw_one", id=message.id, note=why))
 
+    def unfiled(self, mailbox: str) -> list[OutboxMessage]:
+        """Sent, and no copy is known to be in the Sent folder yet; the oldest first, some at a time."""
+        return self._all(OutboxMessage, "unfiled", mailbox=mailbox)
+
+    def filed(self, message: OutboxMessage, now: datetime) -> None:
+        self.database.change("filed", id=message.id, now=micros(now))
+
     def in_thread(self, thread: str) -> list[ThreadMail]:
         return self._all(ThreadMail, "in_thread", thread=thread)
 
@@ -405,14 +440,23 @@ class Store:
         )
 
     def drop_bodies(self, before: datetime) -> int:
-        return self.database.change("drop_bodies", before=micros(before))
+        """The words of all mail before then, both ways; what was decided stays."""
+        with self.transaction():
+            theirs = self.database.change("drop_bodies", before=micros(before))
+            return theirs + self.database.change("drop_sent_bodies", before=micros(before), nothing=b"")
 
     def position(self, mailbox: str, folder: str) -> tuple[int, int] | None:
+        """(UIDVALIDITY, UID) up to which a folder was read."""
         row = self.database.row("position", mailbox=mailbox, folder=folder)
         return (row["uidvalidity"], row["uid"]) if row else None
 
-    def save_position(self, mailbox: str, folder: str, uidvalidity: int, uid: int) -> None:
-        self.database.change("save_position", mailbox=mailbox, folder=folder, uidvalidity=uidvalidity, uid=uid)
+    def save_position(self, mailbox: str, folder: str, uidvalidity: int, uid: int, now: datetime) -> datetime:
+        """Returns when the folder was first seen."""
+        row = self.database.row(
+            "save_position", mailbox=mailbox, folder=folder, uidvalidity=uidvalidity, uid=uid, since=micros(now)
+        )
+        assert row is not None
+        return instant(row["since"])
 
     # --- mailboxes ---------------------------------------------------------------------------------------------------
 
@@ -469,8 +513,10 @@ class Store:
         self, at: datetime, kind: str, text: str, contact: str = "", enrollment: str = "", message: str = ""
     ) -> None:
         """One line into the history; nothing is ever changed or taken out of it."""
-        row = row_of(Told(at, contact, enrollment, kind, text, message, id=self.new_id()))
-        self.database.change("tell", **row)
+        line = Told(at, contact, enrollment, kind, text, message, id=self.new_id())
+        self.database.change("tell", **row_of(line))
+        self._told.append(line)
+        self._hand_on()
 
     def story(self, contact: str) -> list[Told]:
         return self._all(Told, "story", contact=contact)

@@ -121,7 +121,7 @@ def hearer(
 
 def _is_about(enrollment: Enrollment, keys: set[str]) -> bool:
     prospect = enrollment.variables.get("prospect")
-    return bool(prospect) and bool({prospect_key(prospect), str(prospect.get("name", "")).lower()} & keys)
+    return prospect is not None and bool({prospect_key(prospect), str(prospect.get("name", "")).lower()} & keys)
 
 
 def _youngest(enrollments: list[Enrollment]) -> Enrollment | None:

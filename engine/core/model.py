@@ -240,6 +240,7 @@ class OutboxMessage:
     own_id: str = ""
     revision: int = 0
     approved_at: datetime | None = None
+    filed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

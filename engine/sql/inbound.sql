@@ -36,8 +36,10 @@ SELECT * FROM inbound ORDER BY received_at DESC, id DESC LIMIT :limit;
 UPDATE inbound SET text = '' WHERE received_at < :before AND text <> '';
 
 -- name: position(mailbox, folder)
-SELECT uidvalidity, uid FROM folder WHERE mailbox = :mailbox AND folder = :folder;
+SELECT uidvalidity, uid, since FROM folder WHERE mailbox = :mailbox AND folder = :folder;
 
--- name: save_position(mailbox, folder, uidvalidity, uid)
-INSERT INTO folder (mailbox, folder, uidvalidity, uid) VALUES (:mailbox, :folder, :uidvalidity, :uid)
-ON CONFLICT (mailbox, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity, uid = excluded.uid;
+-- name: save_position(mailbox, folder, uidvalidity, uid, since)
+-- `since` is when the folder was first seen, and stays: older mail is never acted on unless it names one of our ids.
+INSERT INTO folder (mailbox, folder, uidvalidity, uid, since) VALUES (:mailbox, :folder, :uidvalidity, :uid, :since)
+ON CONFLICT (mailbox, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity, uid = excluded.uid
+RETURNING since;

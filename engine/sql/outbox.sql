@@ -1,10 +1,10 @@
--- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, note)
+-- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, filed_at, note)
 INSERT INTO outbox (id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before,
   follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals,
-  revision, approved_at, sent_at, note)
+  revision, approved_at, sent_at, filed_at, note)
 VALUES (:id, :enrollment, :step, :visit, :attempt, :mailbox, :contact, :recipient, :state, :due_at, :not_before,
   :follow_up, :message_id, :own_id, :thread, :subject, :text, :raw, :template, :version, :token, :deadline,
-  :deferrals, :revision, :approved_at, :sent_at, :note)
+  :deferrals, :revision, :approved_at, :sent_at, :filed_at, :note)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -142,3 +142,24 @@ WHERE mailbox = :mailbox AND state IN ('sent', 'data_started', 'in_doubt');
 
 -- name: outbox_in(state)
 SELECT * FROM outbox WHERE state = :state ORDER BY due_at, id;
+
+-- name: unfiled(mailbox)
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'sent' AND filed_at IS NULL ORDER BY sent_at, id LIMIT 20;
+
+-- name: filed(id, now)
+UPDATE outbox SET filed_at = :now WHERE id = :id AND filed_at IS NULL;
+
+-- name: drop_sent_bodies(before, nothing)
+UPDATE outbox SET text = '', raw = :nothing WHERE sent_at < :before AND filed_at IS NOT NULL AND text <> '';
+
+-- name: mailboxes_due(now)
+SELECT DISTINCT mailbox FROM outbox WHERE state = 'queued' AND not_before <= :now;
+
+-- name: next_due()
+-- The next instant for which anything waits, of its own accord.
+SELECT min(at) AS at FROM (
+  SELECT min(next_at) AS at FROM enrollment WHERE next_at IS NOT NULL
+  UNION ALL
+  SELECT min(CASE WHEN o.not_before < m.next_send_at THEN m.next_send_at ELSE o.not_before END) AS at
+  FROM outbox o JOIN mailbox m ON m.address = o.mailbox WHERE o.state = 'queued'
+) AS due;

@@ -30,6 +30,7 @@ CREATE TABLE mailbox (
 
 CREATE TABLE folder (
   mailbox TEXT NOT NULL, folder TEXT NOT NULL, uidvalidity BIGINT NOT NULL, uid BIGINT NOT NULL,
+  since BIGINT NOT NULL,
   PRIMARY KEY (mailbox, folder)
 );
 
@@ -66,11 +67,12 @@ CREATE TABLE outbox (
   message_id TEXT NOT NULL, own_id TEXT NOT NULL, thread TEXT NOT NULL,
   subject TEXT NOT NULL, text TEXT NOT NULL, raw BYTEA NOT NULL, template TEXT NOT NULL, version TEXT NOT NULL,
   token BIGINT NOT NULL, deadline BIGINT, deferrals BIGINT NOT NULL, revision BIGINT NOT NULL,
-  approved_at BIGINT, sent_at BIGINT, note TEXT NOT NULL
+  approved_at BIGINT, sent_at BIGINT, filed_at BIGINT, note TEXT NOT NULL
 );
 CREATE UNIQUE INDEX outbox_live ON outbox (enrollment, step, visit, attempt) WHERE state <> 'cancelled';
 CREATE INDEX outbox_queued ON outbox (mailbox, not_before, id) WHERE state = 'queued';
 CREATE INDEX outbox_open ON outbox (state, mailbox) WHERE state IN ('draft', 'claimed', 'data_started', 'in_doubt');
+CREATE INDEX outbox_unfiled ON outbox (mailbox, sent_at) WHERE state = 'sent' AND filed_at IS NULL;
 CREATE INDEX outbox_message ON outbox (message_id) WHERE message_id <> '';
 CREATE INDEX outbox_own ON outbox (own_id) WHERE own_id <> '';
 CREATE INDEX outbox_thread ON outbox (thread, sent_at) WHERE thread <> '';

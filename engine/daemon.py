@@ -1,0 +1,472 @@
+"""The loops around the verbs: what is due goes into the outbox, what may leave leaves, what comes in is read. One asyncio
+loop speaks SMTP and keeps time; the store is touched in worker threads, one connection each; the watcher's threads read the mailboxes.
+A mailbox that fails is alone in failing, and nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from engine import enrollments, inbox, outbox
+from engine.account import Account
+from engine.clock import Clock, RealClock
+from engine.config import Config, Mailbox
+from engine.core.sequence import Problem
+from engine.errors import UserError
+from engine.imap import Fetched, Position
+from engine.installation import Installation
+from engine.library import Library, Refreshed, refresh
+from engine.outbox import Claim, NeedsRead, Nothing
+from engine.secrets import installation_key, secret
+from engine.smtp import Accepted, Session
+from engine.store import Store, Told, open_store
+from engine.watcher import Watcher
+
+log = logging.getLogger("whoelse")
+T = TypeVar("T")
+
+LEASE, LEASE_RENEWAL = timedelta(seconds=15), timedelta(seconds=5)
+STORE_THREADS = 4
+STOP_PATIENCE_SECONDS = 30.0
+READ_PATIENCE_SECONDS = 90.0
+READ_AGAIN = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(minutes=1)
+KEEPING_HOUSE = timedelta(hours=1)
+#: Other commands work on the same store and files: so soon the daemon notices.
+LOOK_AROUND = timedelta(seconds=5)
+
+
+class Daemon:
+    """Many mailboxes in one process, until it is stopped."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        key: bytes,
+        library: Library,
+        *,
+        on_told: Callable[[Told], None] | None = None,
+        watch: Callable[..., Watcher] = Watcher,
+    ) -> None:
+        """`on_told` hears every line of the history, in the thread that committed it."""
+        self.config, self.clock = config, clock
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._key, self._library, self._on_told, self._watch = key, library, on_told, watch
+        self._local = threading.local()
+        self._stores: list[Store] = []
+        self._executor = ThreadPoolExecutor(STORE_THREADS, "store")
+        self._sessions: dict[str, Session] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._busy = 0
+        self._down: dict[str, str] = {}
+        self._problems: tuple[Problem, ...] = ()
+
+    # --- for whoever runs it -----------------------------------------------------------------------------------------
+
+    async def start(self, loops: bool = True) -> None:
+        """Opens everything and returns; the `loops` run on. Raises Unusable when the store cannot be opened."""
+        self._loop = asyncio.get_running_loop()
+        await self._in_store(self._prepare)
+        self._watcher = self._watch(
+            position=self._position,
+            on_mail=self._mail,
+            on_position=self._moved,
+            on_read=self._read,
+            on_down=self._unreadable,
+            rescan=lambda mailbox, folder: self._here().store.first_sent_at(mailbox),
+            on_set_aside=self._set_aside,
+            now=self.clock.now,
+        )
+        for mailbox in self.config.mailboxes:
+            self._sessions[mailbox.address] = Session(account(mailbox, "smtp"))
+            self._watcher.add(mailbox.address, account(mailbox, "imap"))
+            if loops:
+                self._run(mailbox.address, partial(self._send, mailbox))
+        if loops:
+            self._run("advance", self._advance)
+            self._run("house", self._keep_house)
+            self._run("library", self._refresh)
+
+    async def stop(self) -> None:
+        """Finishes the message in hand, for at most 30 seconds, and gives the mailboxes back."""
+        self._stopping.set()
+        self.poke()
+        _, late = await asyncio.wait(self._tasks, timeout=STOP_PATIENCE_SECONDS) if self._tasks else ((), ())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.to_thread(self._watcher.stop)
+        for session in self._sessions.values():
+            await session.close()
+        await self._in_store(self._give_back)
+        self._executor.shutdown()
+        for store in self._stores:
+            with contextlib.suppress(Exception):
+                store.close()
+
+    async def once(self) -> bool:
+        """One pass: every mailbox is read, what is due is decided, what may leave leaves. False when one could not be read."""
+        read = await self.read_all()
+        await self._in_store(lambda inst: enrollments.advance(inst, self.clock.now()))
+        for mailbox in self.config.mailboxes:
+            while not isinstance(await self._next(mailbox), Nothing):
+                pass
+        for mailbox in self.config.mailboxes:
+            await self._file(mailbox)
+        return read
+
+    async def read_all(self) -> bool:
+        """Every mailbox read to its end now; False when one could not be."""
+        reads = [asyncio.wrap_future(self._watcher.read_now(m.address)) for m in self.config.mailboxes]
+        return all(await asyncio.gather(*reads))
+
+    async def next_due(self) -> datetime | None:
+        """When anything happens next of its own accord (UTC)."""
+        return await self._in_store(lambda inst: inst.store.next_due())
+
+    def quiet(self) -> bool:
+        """Every loop waits for a time or an event."""
+        return self._busy == 0
+
+    def poke(self) -> None:
+        """Something changed: all loops look again. From the loop's thread."""
+        for wake in self._wakes.values():
+            wake.set()
+
+    def _poke_from_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self.poke)
+
+    # --- the store, in its threads -----------------------------------------------------------------------------------
+
+    def _here(self) -> Installation:
+        """This thread's installation, with a connection of its own and the library of this moment."""
+        store: Store | None = getattr(self._local, "store", None)
+        if store is None:
+            store = self._local.store = open_store(self.config.store)
+            store.listener = self._told
+            self._stores.append(store)
+        return Installation(self.config, store, self._library, self._key)
+
+    async def _in_store(self, verb: Callable[[Installation], T]) -> T:
+        return await self._loop.run_in_executor(self._executor, lambda: verb(self._here()))
+
+    def _prepare(self, inst: Installation) -> None:
+        for mailbox in self.config.mailboxes:
+            inst.store.add_mailbox(mailbox.address)
+
+    def _give_back(self, inst: Installation) -> None:
+        for mailbox in self.config.mailboxes:
+            inst.store.end_lease(mailbox.address, self.owner)
+
+    def _lease(self, inst: Installation, address: str) -> int | None:
+        now = self.clock.now()
+        return inst.store.lease(address, self.owner, now, now + LEASE)
+
+    def _told(self, line: Told) -> None:
+        contact = self._here().store.contact(line.contact) if line.contact else None
+        log.info("%s%s", f"{contact.email}: " if contact else "", line.text, extra={"kind": line.kind, "at": line.at})
+        if self._on_told:
+            self._on_told(line)
+
+    # --- the loops ---------------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, work: Callable[[], Awaitable[datetime | None]]) -> None:
+        """Repeats `work`, which says until when there is nothing to do (None: until something happens). A failure is logged and
+        tried again after a minute: no loop ends before the daemon does."""
+        wake = self._wakes[name] = asyncio.Event()
+        wake.set()
+
+        async def loop() -> None:
+            while not self._stopping.is_set():
+                wake.clear()
+                with self._working():
+                    try:
+                        until = await work()
+                    except Exception:
+                        log.exception("%s: failed; tried again in a minute", name)
+                        until = self.clock.now() + LOOK_AGAIN
+                await self.clock.wait(until, wake)
+
+        self._tasks.append(asyncio.create_task(loop(), name=name))
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+
+    async def _advance(self) -> datetime | None:
+        """Decides what is due, and wakes the mailboxes that have something to send, whoever put it there."""
+
+        def due(inst: Installation) -> tuple[list[str], datetime | None]:
+            now = self.clock.now()
+            enrollments.advance(inst, now)
+            return inst.store.mailboxes_due(now), inst.store.next_enrollment_at()
+
+        mailboxes, until = await self._in_store(due)
+        for address in mailboxes:
+            if address in self._wakes:
+                self._wakes[address].set()
+        soon = self.clock.now() + LOOK_AROUND
+        return min(until, soon) if until else soon
+
+    async def _keep_house(self) -> datetime | None:
+        """Bodies whose time is over are dropped."""
+        now = self.clock.now()
+
+        def drop(inst: Installation) -> None:
+            place = self.config.place(self.config.mailboxes[0])
+            inst.store.drop_bodies(self.config.calendar.add(now, self.config.keep_bodies, place, -1))
+
+        await self._in_store(drop)
+        return now + KEEPING_HOUSE
+
+    async def _refresh(self) -> datetime | None:
+        """A valid edit of the sequences is applied; a faulty one is refused, said once, and the last good version goes on."""
+
+        def look(inst: Installation) -> Refreshed:
+            return refresh(inst.store, self.config.folder, self.clock.now(), self.config.apply == "automatic")
+
+        found = await self._in_store(look)
+        if found.library.version != self._library.version:
+            log.info("sequences: version %s runs now", found.library.version)
+            self._library = found.library
+        if found.problems != self._problems:
+            for problem in found.problems:
+                log.error("%s", problem)
+            self._problems = found.problems
+        return self.clock.now() + LOOK_AROUND
+
+    async def _send(self, mailbox: Mailbox) -> datetime | None:
+        """One mailbox: sends until nothing may leave, then files the copies."""
+        while not self._stopping.is_set():
+            step = await self._next(mailbox)
+            if isinstance(step, Nothing):
+                await self._file(mailbox)
+                return step.until
+        return None
+
+    async def _next(self, mailbox: Mailbox) -> Nothing | None:
+        """Sends one message, or says until when there is none to send."""
+        address = mailbox.address
+
+        def claim(inst: Installation) -> Claim | NeedsRead | Nothing:
+            now = self.clock.now()
+            epoch = self._lease(inst, address)
+            if epoch is None:
+                return Nothing(now + LEASE_RENEWAL, "another daemon has this mailbox")
+            outbox.reclaim(inst, address, now)
+            return outbox.claim(inst, address, epoch, now)
+
+        match await self._in_store(claim):
+            case Nothing() as nothing:
+                return nothing
+            case NeedsRead(message):
+                return await self._read_first(mailbox, message.id)
+            case Claim() as claimed:
+                await self._deliver(claimed)
+        return None
+
+    async def _read_first(self, mailbox: Mailbox, message: str) -> Nothing | None:
+        """The gate: no follow-up leaves before the mailbox was read to its end."""
+        read = asyncio.wrap_future(self._watcher.read_now(mailbox.address))
+        with contextlib.suppress(TimeoutError):
+            if await asyncio.wait_for(read, READ_PATIENCE_SECONDS):
+                return None
+        why = self._down.get(mailbox.address, "it does not answer")
+
+        def hold(inst: Installation) -> None:
+            row = inst.store.outbox_message(message)
+            note = f"held: the mailbox cannot be read: {why}"
+            if row and inst.store.note_outbox(row, note):
+                text = f"{row.step} to {row.recipient}: {note}"
+                inst.store.tell(self.clock.now(), "held", text, row.contact, row.enrollment, row.id)
+
+        await self._in_store(hold)
+        return Nothing(self.clock.now() + READ_AGAIN, why)
+
+    async def _deliver(self, claimed: Claim) -> None:
+        message = claimed.message
+
+        async def before_body() -> bool:
+            return await self._in_store(lambda inst: outbox.start(inst, claimed, self.clock.now()))
+
+        async with self._leased(message.mailbox):
+            result = await self._sessions[message.mailbox].deliver(
+                message.mailbox, message.recipient, message.raw, before_body=before_body
+            )
+        await self._in_store(lambda inst: outbox.record(inst, claimed, result, self.clock.now()))
+        if not isinstance(result, Accepted):
+            log.warning("%s to %s: %s", message.step, message.recipient, result)
+        if "advance" in self._wakes:
+            self._wakes["advance"].set()
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, address: str):  # type: ignore[no-untyped-def]
+        """Renews the lease of a mailbox while one of its messages is on the way."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(LEASE_RENEWAL.total_seconds())
+                await self._in_store(lambda inst: self._lease(inst, address))
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewal.cancel()
+
+    async def _file(self, mailbox: Mailbox) -> None:
+        """A copy of what was sent into the Sent folder, where the server does not file one itself."""
+        address = mailbox.address
+        unfiled = await self._in_store(lambda inst: inst.store.unfiled(address))
+        for message in unfiled:
+            if mailbox.sent != "server":
+                at = message.sent_at or self.clock.now()
+                append = self._watcher.append_sent(address, message.raw, at)
+                try:
+                    if not await asyncio.wrap_future(append):
+                        return
+                except Exception as error:
+                    log.warning("%s: no copy in Sent yet: %s", address, error)
+                    return
+            await self._in_store(lambda inst, m=message: inst.store.filed(m, self.clock.now()))  # type: ignore[misc]
+
+    # --- what the watcher tells, in its threads ----------------------------------------------------------------------
+
+    def _position(self, mailbox: str, folder: str) -> Position | None:
+        found = self._here().store.position(mailbox, folder)
+        return Position(*found) if found else None
+
+    def _mail(self, fetched: Fetched) -> None:
+        inbox.receive(self._here(), fetched, self.clock.now())
+        self._poke_from_thread()
+
+    def _moved(self, mailbox: str, folder: str, position: Position) -> None:
+        self._here().store.save_position(mailbox, folder, position.uidvalidity, position.uid, self.clock.now())
+
+    def _read(self, mailbox: str, started_at: datetime) -> None:
+        self._here().store.read_to_end(mailbox, started_at)
+        if self._down.pop(mailbox, None):
+            log.info("%s: can be read again", mailbox)
+            self._poke_from_thread()
+
+    def _unreadable(self, mailbox: str, sentence: str, login: bool) -> None:
+        if self._down.get(mailbox) != sentence:
+            log.warning("%s: cannot be read: %s", mailbox, sentence)
+        self._down[mailbox] = sentence
+        self._here().store.read_failed(mailbox, self.clock.now(), sentence)
+
+    def _set_aside(self, fetched: Fetched, sentence: str) -> None:
+        inbox.set_aside(self._here(), fetched, sentence, self.clock.now())
+        log.error("%s: a message was set aside: %s", fetched.mailbox, sentence)
+
+
+def account(mailbox: Mailbox, kind: str) -> Account:
+    """How to reach one of a rep's two servers. Raises UserError when the config names none."""
+    server = mailbox.server("smtp" if kind == "smtp" else "imap")
+    return Account(
+        server.host,
+        server.port,
+        server.security,
+        mailbox.user,
+        secret(mailbox, os.environ),
+        oauth=bool(mailbox.token_command),
+        cafile=mailbox.cafile,
+    )
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:
+    """`whoelse run`: until SIGTERM or SIGINT, or (`once`) for one pass. Returns the exit code.
+
+    Raises UserError where another daemon holds the store, or something needed is missing."""
+    begin_log(log_format)
+    key = installation_key(config, os.environ)
+    clock = RealClock()
+    with only_one(config.store):
+        store = open_store(config.store)
+        refreshed = refresh(store, config.folder, clock.now(), config.apply == "automatic")
+        store.close()
+        for problem in refreshed.problems:
+            log.error("%s", problem)
+        if not refreshed.library.sequences:
+            raise UserError("there is no sequence that can run", remedy="mend the errors above, or run whoelse init")
+        return asyncio.run(_run(Daemon(config, clock, key, refreshed.library), once))
+
+
+async def _run(daemon: Daemon, once: bool) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await daemon.start(loops=not once)
+    try:
+        if once:
+            return 0 if await daemon.once() else 1
+        log.info("whoelse runs for %s", ", ".join(m.address for m in daemon.config.mailboxes))
+        await stop.wait()
+        log.info("stopping: the message in hand is finished first")
+    finally:
+        await daemon.stop()
+    log.info("stopped")
+    return 0
+
+
+@contextlib.contextmanager
+def only_one(store: str) -> Iterator[None]:
+    """One daemon for one SQLite file; PostgreSQL shares itself by leases. Raises UserError with who holds it."""
+    if store.startswith(("postgresql:", "postgres:")):
+        yield
+        return
+    with open(f"{store}.lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise UserError(f"{store} is held by {holder}", remedy="stop that whoelse run first") from None
+        lock.truncate(0)
+        lock.write(f"whoelse run, process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps({**line, "kind": getattr(record, "kind", ""), "message": record.getMessage()})
+
+
+def begin_log(log_format: str) -> None:
+    """One line for each thing that matters, to standard error."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    handler.setFormatter(JsonLines() if log_format == "json" else text)
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
