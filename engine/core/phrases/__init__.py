@@ -68,59 +68,88 @@ class Hit:
 
 @dataclass
 class Phrases:
-    """The phrases of one kind in all languages, indexed by their first word (or its stem)."""
+    """The phrases of one kind in all languages, indexed by the words (or their stems) with which they can begin."""
 
     words: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     stems: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     cjk: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, phrase: str, language: str) -> None:
-        for one in expanded(phrase):
-            text = " ".join(folded(one.replace("*", "\x02")).translate(_DROPPED).replace("\x02", "*").split())
-            first = _WORD.match(text)
-            if is_cjk(text):
-                self.cjk.append((text, language))
-            elif first is None:
-                continue
-            elif text[first.end() : first.end() + 1] == "*":
-                self.stems.setdefault(first[0][:STEM], []).append((text, language))
-            else:
-                self.words.setdefault(first[0], []).append((text, language))
+        text = normal(phrase)
+        if is_cjk(text):
+            self.cjk += [(one, language) for one in expanded(text)]
+            return
+        for first in first_words(text):
+            table, key = (self.stems, first[:STEM]) if first.endswith("*") else (self.words, first)
+            table.setdefault(key, []).append((text, language))
 
     def at(self, text: str, start: int, word: str) -> Iterable[Hit]:
-        for phrase, language in self.words.get(word, ()):
-            end = _match_end(phrase, text, start)
-            if end >= 0:
-                yield Hit(start, end, phrase, language)
-        for phrase, language in self.stems.get(word[:STEM], ()):
-            end = _match_end(phrase, text, start)
-            if end >= 0:
-                yield Hit(start, end, phrase, language)
+        """Hits that begin with the word at `start`."""
+        for phrase, language in (*self.words.get(word, ()), *self.stems.get(word[:STEM], ())):
+            match = _compiled(phrase).match(text, start)
+            if match:
+                yield Hit(start, match.end(), phrase, language)
 
     def find(self, text: str) -> list[Hit]:
         """All hits in a text in `plain` form, in order."""
         hits = [hit for match in _WORD.finditer(text) for hit in self.at(text, match.start(), match[0])]
-        if self.cjk and is_cjk(text):
-            hits += [hit for phrase, language in self.cjk for hit in _cjk_hits(phrase, language, text)]
-        return sorted(hits, key=lambda hit: (hit.start, -hit.end))
+        return sorted(hits + self._cjk_hits(text), key=lambda hit: (hit.start, -hit.end))
 
     def first_at_start(self, text: str) -> Hit | None:
         """The longest hit that begins where the text begins."""
         word = _WORD.match(text)
         hits = list(self.at(text, 0, word[0])) if word else []
-        if self.cjk and is_cjk(text[:20]):
-            hits += [
-                hit for phrase, language in self.cjk for hit in _cjk_hits(phrase, language, text) if hit.start == 0
-            ]
-        return max(hits, key=lambda hit: hit.end, default=None)
+        return max([*hits, *(hit for hit in self._cjk_hits(text) if hit.start == 0)], key=lambda hit: hit.end, default=None)
+
+    def _cjk_hits(self, text: str) -> list[Hit]:
+        if not self.cjk or not is_cjk(text):
+            return []
+        matches = ((_compiled(phrase).search(text), phrase, language) for phrase, language in self.cjk)
+        return [Hit(match.start(), match.end(), phrase, language) for match, phrase, language in matches if match]
+
+
+def normal(phrase: str) -> str:
+    """A phrase in `plain` form; its own signs (choice, gap, any ending) stay."""
+    kept = folded(phrase.replace("*", "\x02")).translate(_DROPPED).replace("\x02", "*")
+    return " ".join(kept.split())
+
+
+def first_words(phrase: str) -> set[str]:
+    """The words with which a phrase can begin: `(a|b)? c` can begin with a, b and c. A stem keeps its `*`."""
+    phrase = phrase.lstrip()
+    if not phrase.startswith("("):
+        word = _FIRST.match(phrase)
+        return {word[0]} if word else set()
+    close = _closing(phrase)
+    found = set().union(*(first_words(option) for option in _options(phrase[1:close])))
+    rest = phrase[close + 1 :]
+    return found | first_words(rest[1:]) if rest.startswith("?") else found
+
+
+def _closing(phrase: str) -> int:
+    depth = 0
+    for index, char in enumerate(phrase):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return index
+    raise ValueError(f"phrase {phrase!r} lacks a closing parenthesis")
+
+
+def _options(inner: str) -> list[str]:
+    options, depth = [""], 0
+    for char in inner:
+        depth += (char == "(") - (char == ")")
+        if char == "|" and depth == 0:
+            options.append("")
+        else:
+            options[-1] += char
+    return options
 
 
 def expanded(phrase: str) -> list[str]:
-    """A phrase with choices as the plain phrases that it stands for: `(a|b) c` is `a c` and `b c`."""
+    """A phrase with choices as all the phrases that it stands for: `(a|b) c` is `a c` and `b c`."""
     close = phrase.find(")")
-    if close < 0:
-        return [phrase]
-    start = phrase.rfind("(", 0, close)
+    start = phrase.rfind("(", 0, close) if close >= 0 else -1
     if start < 0:
         return [phrase]
     options = phrase[start + 1 : close].split("|")
@@ -130,34 +159,28 @@ def expanded(phrase: str) -> list[str]:
     return [one for option in options for one in expanded(phrase[:start] + option + rest)]
 
 
-def _match_end(phrase: str, text: str, start: int) -> int:
-    """Where the phrase ends in the text, -1 when it is not there. Patterns are compiled when they are first needed."""
-    if GAP not in phrase and "*" not in phrase:
-        end = start + len(phrase)
-        if not text.startswith(phrase, start) or (end < len(text) and text[end].isalnum() and phrase[-1:].isalnum()):
-            return -1
-        return end
-    match = _compiled(phrase).match(text, start)
-    return match.end() if match else -1
-
-
 @lru_cache(maxsize=20_000)
 def _compiled(phrase: str) -> re.Pattern[str]:
-    cjk = is_cjk(phrase)
-    pieces = [re.escape(piece.strip()).replace(r"\*", r"\w*") for piece in phrase.split(GAP)]
-    joint = rf"[^.!?。！？]{{0,{GAP_MAX // 2}}}?" if cjk else rf"(?: [^.!?|]{{0,{GAP_MAX}}}?)? "
-    return re.compile(joint.join(pieces) + ("" if cjk else r"(?!\w)"))
+    """A phrase as a bounded pattern, made when it is first needed. Between words a space is optional but a boundary is not."""
+    if is_cjk(phrase):
+        return re.compile("[^.!?。！？|]{0,20}?".join(re.escape(piece.strip()) for piece in phrase.split(GAP)))
+    return re.compile(_PIECE.sub(_source, phrase))
 
 
-def _cjk_hits(phrase: str, language: str, text: str) -> Iterable[Hit]:
-    if GAP in phrase:
-        match = _compiled(phrase).search(text)
-        if match:
-            yield Hit(match.start(), match.end(), phrase, language)
-        return
-    start = text.find(phrase)
-    if start >= 0:
-        yield Hit(start, start + len(phrase), phrase, language)
+_FIRST = re.compile(r"\w+\*?")
+_PIECE = re.compile(r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)\??)|(?P<bar>\|)|(?P<space> +)|(?P<other>.)")
+
+
+def _source(piece: re.Match[str]) -> str:
+    if piece["word"]:
+        return rf"\b{piece['word']}" + (r"\w*" if piece["star"] else r"\b")
+    if piece["gap"]:
+        return rf"[^.!?|]{{0,{GAP_MAX}}}?"
+    if piece["open"]:
+        return "(?:"
+    if piece["space"]:
+        return " *"
+    return piece["close"] or piece["bar"] or re.escape(piece[0])
 
 
 @dataclass
