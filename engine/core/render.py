@@ -192,7 +192,7 @@ class Templates:
             error.lineno += above
             raise
         for node in (parsed, *parsed.find_all(nodes.Node)):
-            node.lineno += above
+            node.lineno = (node.lineno or 1) + above  # some nodes have none
         return parsed
 
     def _sandbox(self, tag: str) -> Sandbox:
@@ -212,11 +212,12 @@ class Templates:
         for subject in (True, False):
             try:
                 parsed = self.parse(self._sandbox(""), known, subject)
-                self._sandbox("").compile(parsed, known, found.file, raw=True)
+                unknown = [*self._unknown_filters(parsed, found)]
+                problems += [*unknown, *self._bad_references(parsed, known)]
+                if not unknown:  # compiling would only find them again
+                    self._sandbox("").compile(parsed, known, found.file, raw=True)
             except TemplateSyntaxError as error:
                 problems.append(self._explained(error, known, {}))
-                continue
-            problems += [*self._unknown_filters(parsed, found), *self._bad_references(parsed, known)]
         return problems + _bad_markdown(found)
 
     def _unknown_filters(self, parsed: nodes.Template, found: _Template) -> Iterable[Problem]:

@@ -414,7 +414,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if type(value) is Source:
             return value
         if isinstance(value, Undefined):
-            return str(value)  # raises
+            return str(value)  # raises, but for an inline if without its else
         if isinstance(value, datetime):
             value = f"{self._day(value)}, {time_text(value)}"
         elif isinstance(value, date):

@@ -137,6 +137,7 @@ class _Walk:
     def __init__(self, load: Callable[[str], Parsed | None]) -> None:
         self.load = load
         self.found: dict[Use, None] = {}
+        self.blocks: Mapping[str, list[tuple[nodes.Block, _Scope]]] = {}
         self.open: list[object] = []  # templates and macros being walked: none is entered twice
 
     # --- statements
@@ -153,8 +154,9 @@ class _Walk:
         parent = parsed.body.find(nodes.Extends)
         self.open.append(parsed.file)
         if parent is None:
-            self.blocks = every
+            outer, self.blocks = self.blocks, every
             self.body(parsed.body.body, scope)
+            self.blocks = outer
         else:
             self.body([node for node in parsed.body.body if not isinstance(node, nodes.Output | nodes.Block)], scope)
             for above in self.loaded(parent.template):
