@@ -69,6 +69,7 @@ def test_what_comes_too_early_waits_for_the_opening() -> None:
 def test_the_closing_minute_is_closed_and_friday_evening_waits_for_monday() -> None:
     assert opened("2026-03-06 16:59") == "Fri 2026-03-06 16:59"
     assert opened("2026-03-06 17:00") == "Mon 2026-03-09 09:00"
+    assert not CALENDAR.is_open("business_hours", [BERLIN], utc("2026-03-06 17:00"))
 
 
 def test_a_lunch_break_is_closed() -> None:

@@ -97,7 +97,7 @@ def _starts(spot: Spot, found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_need(spot: Spot) -> tuple[str, bool] | None:
-    words = spot.value.split() if isinstance(spot.value, str) else [""]
+    words = str(spot.value).split() if spot.value else [""]
     name, kind, optional = str(spot.loc[-1]), words[-1], words[:-1] == ["optional"]
     if kind not in NEED_TYPES or (words[:-1] and not optional):
         shapes.wrong(spot, f"{', '.join(NEED_TYPES)} (or optional and one of them)", near(kind, NEED_TYPES))

@@ -142,7 +142,8 @@ def parse_sequence(file: str, text: str) -> tuple[Sequence | None, list[Problem]
             spot.report("empty", "is empty", "begin with name, kind, to and steps")
         return None, problems
     found = read_keys(spot, language.SEQUENCE)
-    language.check_sequence(spot)
+    if isinstance(value, dict):
+        language.check_sequence(spot)
     problems.sort(key=lambda problem: (problem.line, problem.column))
     return (None if has_errors(problems) else _sequence(file, text, found)), problems
 

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spot:
-    """One value in a file, and where problems with it are noted. `who` begins the sentence: `step "remind"`."""
+    """One value in a file, and where problems with it are noted. `who` begins the sentence: `step "remind"`.
+    `is_key`: it is the key at `loc`, not the value there."""
 
     file: str
     value: Any
@@ -26,6 +27,7 @@ class Spot:
     problems: list[Problem]
     who: str
     loc: Loc = ()
+    is_key: bool = False
 
     @property
     def line(self) -> int:
@@ -42,7 +44,7 @@ class Spot:
     ) -> None:
         """Note `who message; hint` at this value or, with `at`, at the key of that name in it."""
         loc = (*self.loc, at) if at else self.loc
-        line, column = locate(self.positions, loc, key=bool(at))
+        line, column = locate(self.positions, loc, key=bool(at) or self.is_key)
         self.problems.append(Problem(self.file, line, column, code, f"{self.who} {message}", hint, severity))
 
 
@@ -173,8 +175,8 @@ def mapping_of(shape: Shape[T], takes: str, names: Shape[str], at_least: int = 1
         found: dict[str, T] = {}
         for name in spot.value:
             value = shape.read(spot.child(name))
-            key_line = replace(spot, value=name, loc=(*spot.loc, name))
-            if names.read(key_line) is not None and value is not None:
+            key = replace(spot, value=name, loc=(*spot.loc, name), is_key=True)
+            if names.read(key) is not None and value is not None:
                 found[name] = value
         return found
 

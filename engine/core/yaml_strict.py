@@ -66,7 +66,6 @@ def load(file: str, text: str) -> tuple[Any, Positions, list[Problem]]:
     Returns the values, their positions for `locate`, and all problems. After an error of syntax the value is None; after a
     duplicate key or an alias it is what could be read, so that a caller finds its own problems in the same pass."""
     problems: list[Problem] = []
-    text = text.removeprefix("\ufeff")
     refused = _unreadable(file, text)
     if refused:
         return None, Positions(), [refused]
