@@ -1,6 +1,6 @@
 """The loops around the verbs: what is due goes into the outbox, what may leave leaves, what comes in is read. One asyncio
-loop speaks SMTP and keeps time; the store is touched in worker threads, one connection each; the watcher's threads read the mailboxes.
-A mailbox that fails is alone in failing, and nothing here decides anything."""
+loop speaks SMTP and keeps time; the store is touched in worker threads, one connection each; the watcher's threads read the
+mailboxes. A mailbox that fails is alone in failing, and nothing here decides anything."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -24,13 +25,13 @@ from engine import enrollments, inbox, outbox
 from engine.account import Account
 from engine.clock import Clock, RealClock
 from engine.config import Config, Mailbox
-from engine.core.sequence import Problem
 from engine.errors import UserError
 from engine.imap import Fetched, Position
 from engine.installation import Installation
-from engine.library import Library, Refreshed, refresh
+from engine.library import Library, unpack
 from engine.outbox import Claim, NeedsRead, Nothing
-from engine.secrets import installation_key, secret
+from engine.project import open_installation, take_up
+from engine.secrets import secret
 from engine.smtp import Accepted, Session
 from engine.store import Store, Told, open_store
 from engine.watcher import Watcher
@@ -75,7 +76,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._busy = 0
         self._down: dict[str, str] = {}
-        self._problems: tuple[Problem, ...] = ()
+        self._said: list[str] = []
 
     # --- for whoever runs it -----------------------------------------------------------------------------------------
 
@@ -241,19 +242,20 @@ class Daemon:
         return now + KEEPING_HOUSE
 
     async def _refresh(self) -> datetime | None:
-        """A valid edit of the sequences is applied; a faulty one is refused, said once, and the last good version goes on."""
+        """What another process applied is taken up, and a valid edit is applied; a faulty one is refused, and said once."""
+        said: list[str] = []
 
-        def look(inst: Installation) -> Refreshed:
-            return refresh(inst.store, self.config.folder, self.clock.now(), self.config.apply == "automatic")
+        def look(inst: Installation) -> Library:
+            applied = inst.store.applied_library()
+            if applied and applied[0] != inst.library.version:
+                inst = replace(inst, library=unpack(applied[1]))
+            return take_up(inst, self.clock.now(), said.append).library
 
-        found = await self._in_store(look)
-        if found.library.version != self._library.version:
-            log.info("sequences: version %s runs now", found.library.version)
-            self._library = found.library
-        if found.problems != self._problems:
-            for problem in found.problems:
-                log.error("%s", problem)
-            self._problems = found.problems
+        self._library = await self._in_store(look)
+        if said != self._said:
+            for line in said:
+                log.info("%s", line)
+            self._said = said
         return self.clock.now() + LOOK_AROUND
 
     async def _send(self, mailbox: Mailbox) -> datetime | None:
@@ -403,17 +405,11 @@ def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:
 
     Raises UserError where another daemon holds the store, or something needed is missing."""
     begin_log(log_format)
-    key = installation_key(config, os.environ)
     clock = RealClock()
     with only_one(config.store):
-        store = open_store(config.store)
-        refreshed = refresh(store, config.folder, clock.now(), config.apply == "automatic")
-        store.close()
-        for problem in refreshed.problems:
-            log.error("%s", problem)
-        if not refreshed.library.sequences:
-            raise UserError("there is no sequence that can run", remedy="mend the errors above, or run whoelse init")
-        return asyncio.run(_run(Daemon(config, clock, key, refreshed.library), once))
+        inst = open_installation(config, os.environ, clock.now(), log.info)
+        inst.store.close()
+        return asyncio.run(_run(Daemon(config, clock, inst.key, inst.library), once))
 
 
 async def _run(daemon: Daemon, once: bool) -> int:

@@ -1,5 +1,6 @@
 """From a message in a rep's mailbox to what follows from it. Every message leaves one row that says what was made of it
-and by which rules; mail that concerns nobody here leaves no text. One message is one transaction, its place in the mailbox included."""
+and by which rules; mail that concerns nobody here leaves no text. One message is one transaction, its place in the
+mailbox included."""
 
 from __future__ import annotations
 
@@ -60,6 +61,7 @@ def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
     digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
     with inst.store.transaction():
         since = inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
+        old = fetched.received_at < since.replace(microsecond=0)  # INTERNALDATE knows only seconds
         if inst.store.seen(fetched.mailbox, message.message_id, digest):
             return Received(None, "")
         row = InboundMessage(
@@ -79,8 +81,8 @@ def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
             settled_at=now,
         )
         if message.sender.email in inst.rep(fetched.mailbox).addresses:
-            return _own(inst, row, message, fetched, fetched.received_at < since, now)
-        return _theirs(inst, row, message, fetched.received_at < since, now)
+            return _own(inst, row, message, fetched, old, now)
+        return _theirs(inst, row, message, old, now)
 
 
 def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> None:

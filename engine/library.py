@@ -8,13 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from engine.core.render import Templates
 from engine.core.sequence import Problem, Sequence, Step, Trigger, parse_sequence, parse_triggers
 from engine.core.yaml_strict import decode
-from engine.store import Store
 
 TRIGGERS = "sequences/triggers.yaml"
 ATTACHMENT_BYTES_MAX = 10_000_000
@@ -108,32 +106,3 @@ def pack(library: Library) -> str:
 def unpack(packed: str) -> Library:
     """A library that the store kept: it was free of errors when it was applied."""
     return parse(json.loads(packed))[0]
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """What runs from now on; `problems` are the errors of an edit that was refused, `applied` that this is a new version."""
-
-    library: Library
-    problems: tuple[Problem, ...] = ()
-    applied: bool = False
-
-
-def refresh(store: Store, folder: Path, now: datetime, automatic: bool = True) -> Refreshed:
-    """The library that runs: what was applied last, or what is on disk where that is new, free of errors, and may be applied
-    by itself. A faulty edit changes nothing. `now` in UTC."""
-    kept = store.applied_library()
-    if kept and not automatic:
-        return Refreshed(unpack(kept[1]))
-    sources, problems = read_sources(folder)
-    if kept and kept[0] == version_of(sources):
-        return Refreshed(unpack(kept[1]))
-    library, faults = parse(sources)
-    errors = tuple(p for p in (*problems, *faults) if p.severity == "error")
-    if errors:
-        return Refreshed(unpack(kept[1]) if kept else EMPTY, errors)
-    store.apply_library(library.version, now, pack(library))
-    return Refreshed(library, (), True)
-
-
-EMPTY = Library("", {}, Templates({}), (), {})

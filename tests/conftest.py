@@ -22,12 +22,15 @@ import servers
 
 T = TypeVar("T")
 REP, CLIENT = "rep@demo.test", "dana@acme.test"
+PEOPLE = {"rep": "demo.test", "dana": "acme.test", "barry": "prospect.test"}
 USERS = {
     REP: "rep-secret",
     "sam@demo.test": "sam-secret",
     CLIENT: "dana-secret",
     "lee@acme.test": "lee-secret",
     "barry@prospect.test": "barry-secret",
+    # For tests that want mailboxes of their own (tests/world.py).
+    **{f"{name}{n}@{domain}": "secret" for n in range(1, 41) for name, domain in PEOPLE.items()},
 }
 
 

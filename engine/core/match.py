@@ -22,8 +22,8 @@ REPORTS = frozenset({Event.BOUNCED, Event.SOFT_BOUNCED, Event.DELAYED, Event.COM
 
 @dataclass(frozen=True)
 class Match:
-    """`rule` says how it was found ("reference", "own_id", "report", "sender", "quote", "maybe", or "" for not at all), `email` is the
-    one that is answered, if known, `contact` the person whose story it belongs to."""
+    """`rule` says how it was found ("reference", "own_id", "report", "sender", "quote", "maybe", or "" for not at all), `email`
+    is the one that is answered, if known, `contact` the person whose story it belongs to."""
 
     rule: str = ""
     email: OutboxMessage | None = None
@@ -32,8 +32,8 @@ class Match:
 
 @dataclass(frozen=True)
 class Known:
-    """What the matcher may ask: `sent` finds an email of ours by any of some ids, `contact` by id, `at` by address, `colleagues` are the
-    contacts at an address's company, `last` the last email to a contact."""
+    """What the matcher may ask: `sent` finds an email of ours by any of some ids, `contact` by id, `at` by address, `colleagues`
+    are the contacts at an address's company, `last` the last email to a contact."""
 
     sent: Callable[[Iterable[str]], OutboxMessage | None]
     contact: Callable[[str], Contact | None]
