@@ -204,12 +204,15 @@ def standing(
 
 
 def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollment, now: datetime) -> list[Refusal]:
-    """Every email and task is filled in once before anything begins: nothing half-filled is ever sent."""
+    """Every email and task that can come is filled in once before anything begins: nothing half-filled is ever sent."""
     faults = []
+    given = anchors(sequence, enrollment.variables)
     for step in sequence.steps:
-        if not (sends(step) or step.task):
+        if not (sends(step) or step.task) or (step.at and step.at.anchor not in {"start", *given}):
             continue
         try:
+            if step.condition and not inst.library.templates.expression(step.condition, scene(inst, enrollment, now)):
+                continue
             render(inst, enrollment, step, now)
         except RenderError as error:
             faults.append(Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template"))

@@ -1,0 +1,210 @@
+"""A real store in memory that also writes down, in order, what is put into it: the moments of a timeline. It decides
+nothing. What a simulation does not follow stands still in it, because it never becomes due."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from engine.core.machine import RUNNING
+from engine.core.model import Enrollment, Event, OutboxMessage, State, Task
+from engine.database import Database, open_database
+from engine.store import Store, counted_ids
+
+Action = Literal["email", "task", "start", "event"]
+#: Lines of the history that are moments by themselves; what a decision says is written down with the change that it made.
+SPOKEN = frozenset({"not_started", "referral", "value", "approved", "rejected", "deferred", "note"})
+STANDING = frozenset({State.HELD, State.PAUSED, State.STOPPED})
+EVENTS = frozenset(str(e) for e in Event)
+_WALL_CLOCK = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d:\d\d")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One thing that happens. `at` in UTC, `zone` of the person whom it concerns; `step` may be empty. `subject` is that of an
+    email or a task, or the sequence that is started; `note` says why, or why not before.
+
+    `what` names it for scenarios (sent, task, skipped, started, not_started, paused, held, stopped, draft, goes_on, event),
+    `word` is what is compared there: a step, template, sequence, reason or outcome."""
+
+    at: datetime
+    zone: str
+    sequence: str
+    step: str
+    action: Action
+    subject: str
+    note: str
+    to: str = ""
+    what: str = "event"
+    word: str = ""
+    enrollment: str = ""
+
+
+class Notebook(Store):
+    """The store of one simulation. Only what the verbs put into it is written down, not what was brought before.
+
+    `handled` are the handlers that acted: (sequence, the step whose email they answered, event)."""
+
+    def __init__(self, database: Database, new_id: Callable[[], str], follow: bool) -> None:
+        super().__init__(database, new_id)
+        self.moments: list[Moment] = []
+        self.known: dict[str, Enrollment] = {}
+        self.handled: set[tuple[str, str, str]] = set()
+        self._follow = follow
+        self._before: dict[str, Enrollment] = {}
+        self._doing: dict[str, str] = {}
+        self._whys: dict[str, list[str]] = {}
+        self._delays: dict[str, list[tuple[datetime, str]]] = {}
+
+    def follows(self, enrollment: str) -> bool:
+        """Whether time passes for it here."""
+        known = self.known.get(enrollment)
+        return known is not None and (self._follow or not known.parent)
+
+    def bring(self, enrollment: Enrollment) -> None:
+        """One from another store: the rules see it, and it never moves."""
+        still = replace(enrollment, next_at=None)
+        if enrollment.state in RUNNING:
+            still = replace(
+                still, state=State.WAITING, step=None, due_at=None, in_hand="", visits={}, suspended_at=None
+            )
+        super().add_enrollment(still)
+
+    def note(self, at: datetime, of: Enrollment, step: str, text: str) -> None:
+        """Something that no verb tells."""
+        self._write(of, at, "event", note=text, step=step)
+
+    def delay(self, mailbox: str, now: datetime, why: str) -> None:
+        """The mailbox lets nothing out at `now`, although something waits in it."""
+        delays = self._delays.setdefault(mailbox, [])
+        if delays and delays[-1][1] == why:
+            delays.pop()
+        delays.append((now, why))
+
+    def unnamed(self) -> Iterator[tuple[int, Moment]]:
+        """The drafts that have no subject yet, with their places among the moments."""
+        return ((n, m) for n, m in enumerate(self.moments) if m.what == "draft" and not m.subject)
+
+    # --- the verbs of the store that leave something to tell ---------------------------------------------------------
+
+    def add_enrollment(self, enrollment: Enrollment) -> bool:
+        self.known[enrollment.id] = enrollment
+        added = super().add_enrollment(self._still(enrollment))
+        if not added:
+            del self.known[enrollment.id]
+        return added
+
+    def save_enrollment(self, enrollment: Enrollment, was: int) -> bool:
+        if before := self.known.get(enrollment.id):
+            self._before[enrollment.id], self.known[enrollment.id] = before, enrollment
+        return super().save_enrollment(self._still(enrollment), was)
+
+    def add_outbox(self, message: OutboxMessage) -> bool:
+        if known := self.known.get(message.enrollment):
+            self._whys[message.id] = [_moved(known.reason)] if known.reason else []
+        return super().add_outbox(message)
+
+    def postpone(self, message: OutboxMessage, until: datetime, why: str) -> None:
+        self._whys[message.id].append(_moved(why))
+        super().postpone(message, until, why)
+
+    def add_task(self, task: Task) -> Task:
+        kept = super().add_task(task)
+        if known := self.known.get(task.enrollment):
+            step = task.step or self._doing.get(task.enrollment, "")
+            self._write(known, task.created_at, "task", "task", task.kind, task.note, step=step, subject=task.title)
+        return kept
+
+    def tell(
+        self, at: datetime, kind: str, text: str, contact: str = "", enrollment: str = "", message: str = ""
+    ) -> None:
+        super().tell(at, kind, text, contact, enrollment, message)
+        known = self.known.get(enrollment)
+        if known is None:
+            return
+        said = text.removeprefix(f"{known.sequence}: ")
+        before = self._before.pop(enrollment, None)
+        if kind == "sent":
+            self._sent(known, at, message)
+        elif kind == "started":
+            self._started(known, at)
+        elif before:
+            self._changed(before, known, at, said)
+        elif kind in SPOKEN:
+            self._write(known, at, "event", kind if kind == "not_started" else "event", note=said)
+            self._handled_by(known, said)
+
+    def _still(self, enrollment: Enrollment) -> Enrollment:
+        if enrollment.id not in self.known or self.follows(enrollment.id):
+            return enrollment
+        return replace(enrollment, next_at=None)
+
+    # --- writing down ------------------------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        of: Enrollment,
+        at: datetime,
+        action: Action,
+        what: str = "event",
+        word: str = "",
+        note: str = "",
+        step: str = "",
+        subject: str = "",
+        to: str = "",
+    ) -> None:
+        self.moments.append(Moment(at, "", of.sequence, step, action, subject, note, to, what, word, of.id))
+
+    def _sent(self, of: Enrollment, at: datetime, id: str) -> None:
+        message = self.outbox_message(id)
+        assert message is not None
+        waits = []
+        for when, why in reversed(self._delays.get(message.mailbox, ())):
+            if when < message.due_at:
+                break
+            waits.append(why)
+        note = "; ".join(dict.fromkeys((*self._whys.pop(id, ()), *reversed(waits))))
+        step, subject = message.step, message.subject
+        self._write(of, at, "email", "sent", step, note, step=step, subject=subject, to=message.recipient)
+
+    def _started(self, child: Enrollment, at: datetime) -> None:
+        parent = self.known.get(child.parent)
+        if parent is None:
+            return
+        step = self._doing.get(parent.id, "")
+        note = f"begins {child.begun_at:%Y-%m-%d}" if child.begun_at > at else ""
+        self._write(parent, at, "start", "started", child.sequence, note, step=step, subject=child.sequence)
+
+    def _changed(self, before: Enrollment, after: Enrollment, at: datetime, said: str) -> None:
+        step = before.step or ""
+        self._doing[after.id] = step if said == f"{step}: done" else ""
+        self._handled_by(after, said)
+        if said.startswith(f"{step}: skipped"):
+            self._write(after, at, "event", "skipped", step, said.removeprefix(f"{step}: skipped: "), step=step)
+        elif after.state in STANDING and (after.state, after.reason) != (before.state, before.reason):
+            self._write(after, at, "event", after.state, after.outcome or after.reason, said, step=after.step or "")
+        elif after.in_hand == "draft" != before.in_hand:
+            self._write(after, at, "event", "draft", step, said.removeprefix(f"{step}: "), step=step)
+        elif before.suspended_at and not after.suspended_at:
+            self._write(after, at, "event", "goes_on", "", said, step=after.step or "")
+        elif said.partition(":")[0] in EVENTS or after.variables != before.variables:
+            self._write(after, at, "event", note=said, step=after.step or "")
+
+    def _handled_by(self, of: Enrollment, said: str) -> None:
+        event = said.partition(":")[0]
+        if event in EVENTS:
+            self.handled.add((of.sequence, of.answered, event))
+
+
+def _moved(reason: str) -> str:
+    """`Fri 18:20: window business_hours closed` says from where it was moved."""
+    return f"moved from {reason}" if _WALL_CLOCK.match(reason) else reason
+
+
+def open_notebook(follow: bool) -> Notebook:
+    """An empty one, with ids that are the same in every run and like nobody else's."""
+    ids = counted_ids()
+    return Notebook(open_database(":memory:"), lambda: f"0000{ids()}", follow)
