@@ -107,7 +107,8 @@ def ascii_domain(domain: str) -> str:
 def mailto(to: str, cc: str, subject: str, body: str) -> str:
     """A link that opens a new email with everything filled in (RFC 6068)."""
     lines = body.replace("\r\n", "\n").replace("\n", "\r\n")  # RFC 6068 §5: %0D%0A
-    fields = {"cc": quote(cc, safe="@"), "subject": quote(subject, safe=""), "body": quote(lines, safe="")}
+    one_line = " ".join(subject.split())
+    fields = {"cc": quote(cc, safe="@"), "subject": quote(one_line, safe=""), "body": quote(lines, safe="")}
     query = "&".join(f"{name}={value}" for name, value in fields.items() if value)
     return f"mailto:{quote(to, safe='@')}" + (f"?{query}" if query else "")
 
