@@ -1,0 +1,218 @@
+"""Who plays in the demo, what each of them does with the email that they get, and how each story must end. All of it is data:
+the wires, the engine and the clock know none of these names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from engine.demo.people import Client, Write, absence, introduction, reply
+
+BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; London has no summer time yet
+END = datetime(2026, 4, 20, 11, 0, tzinfo=UTC)
+ZONE, COUNTRY = "Europe/London", "GB"
+
+COMPANY = "Brightside"
+REP = Client("Sam Carter", "sam@brightside.example", ("Sam Carter", COMPANY))
+BARRY = Client("Barry Jones", "barry.jones@northwind.example", ("Barry Jones", "Northwind"))
+IDEAL_CLIENT = "building firms with 20 to 200 people"
+PROBLEM = "tenders that take weeks to put together"
+SEQUENCES = ("value_review", "ask", "intro_template", "follow_up_1_1_1", "thank_you")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """`after` the client has received their `email`th email (from 1), they write this. None: their mail server cannot deliver
+    it and says so."""
+
+    email: int
+    after: timedelta
+    write: Write | None
+
+
+@dataclass(frozen=True)
+class RepTurn:
+    """`after` a task of this kind came onto the rep's list, the rep says this about the prospect (`whoelse mark`)."""
+
+    task: str
+    after: timedelta
+    mark: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a story must have ended: the emails that were sent, in order, as sequence/step; the outcome of each sequence (empty:
+    it is still running); how many conversations the client's mail program shows; why the address is suppressed, if it is."""
+
+    emails: tuple[str, ...]
+    outcomes: Mapping[str, str]
+    conversations: int = 1
+    suppressed: str = ""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One client: what is known of them, the sequence that they are enrolled in, their script and the end of their story.
+
+    `confirmed`: they told the rep on the phone that the promise was kept, so that they may be asked."""
+
+    client: Client
+    company: str
+    about: str
+    sequence: str
+    values: Mapping[str, Any]
+    turns: tuple[Turn, ...]
+    ending: Ending
+    in_short: str
+    confirmed: bool = False
+
+    @property
+    def dead(self) -> bool:
+        """Whether their address leads nowhere."""
+        return any(turn.write is None for turn in self.turns)
+
+
+def _review(call: str, promised: str, kept: str) -> dict[str, Any]:
+    return {"review_call": call, "problems": [promised], "results": [kept], "problem": PROBLEM}
+
+
+DANA = Role(
+    Client("Dana Reyes", "dana@acme.example", ("Dana Reyes", "Head of Operations, Acme Tools")),
+    "Acme Tools",
+    "is happy with the work, knows somebody, and needs a nudge",
+    "value_review",
+    _review("2026-03-05 10:00", "Tenders took three weeks", "Tenders out in two days: now one and a half"),
+    (
+        Turn(2, timedelta(hours=1, minutes=30), reply("Hi Sam,", "Yes, you kept your promise.")),
+        Turn(
+            3,
+            timedelta(hours=19),
+            reply(
+                "Hi Sam,",
+                f"You should talk to {BARRY.name} at Northwind. His email is {BARRY.email}. He has the same problem.",
+            ),
+        ),
+        Turn(4, timedelta(hours=3), reply("Hi Sam,", "No. I can't think of anyone else.")),
+        Turn(7, timedelta(hours=2), introduction),
+    ),
+    Ending(
+        (
+            "value_review/document",
+            "value_review/confirm",
+            "ask/who_else",
+            "ask/anyone_else",
+            "intro_template/introduction",
+            "follow_up_1_1_1/day_1",
+            "follow_up_1_1_1/week_1",
+            "thank_you/thanks",
+            "thank_you/update",
+        ),
+        {
+            "value_review": "confirmed",
+            "ask": "named",
+            "intro_template": "sent",
+            "follow_up_1_1_1": "introduced",
+            "thank_you": "",
+        },
+        conversations=3,  # from the review to the nudges; her introduction; the news about it
+    ),
+    "confirmed, named Barry, introduced him after the 1-week nudge, was thanked and told how it went",
+)
+ULRICH = Role(
+    Client("Ulrich Weber", "ulrich@kessel.example", ("Ulrich Weber", "Kessel AG")),
+    "Kessel AG",
+    "is away for two weeks, and would then rather not",
+    "ask",
+    {"problem": PROBLEM},
+    (
+        Turn(
+            1,
+            timedelta(minutes=1),
+            absence("Thank you for your email. I am out of the office and will be back on Monday 16 March 2026."),
+        ),
+        Turn(
+            2,
+            timedelta(hours=4),
+            reply(
+                "Dear Sam,",
+                "Thank you for asking, but I would rather not. Our company policy does not allow it.",
+            ),
+        ),
+    ),
+    Ending(("ask/who_else", "ask/reminder"), {"ask": "declined", "advocacy": ""}),
+    "was left in peace while away, said no, and was not asked again",
+    confirmed=True,
+)
+NOOR = Role(
+    Client("Noor Haddad", "noor@tulipfreight.example", ("Noor Haddad", "Tulip Freight")),
+    "Tulip Freight",
+    "never answers",
+    "value_review",
+    _review("2026-03-06 10:00", "Quotes were a day late", "Quotes within the hour: now 40 minutes"),
+    (),
+    Ending(("value_review/document", "value_review/confirm", "value_review/reminder"), {"value_review": "no_answer"}),
+    "got one reminder, then a call from Sam instead of a third email, and was never asked",
+)
+PETRA = Role(
+    Client("Petra Novak", "petra@oldmill.example", ("Petra Novak", "Old Mill")),
+    "Old Mill",
+    "has left: her address does not exist any more",
+    "value_review",
+    _review("2026-03-09 10:00", "Site reports got lost", "Every report in one place: done in May"),
+    (Turn(1, timedelta(minutes=2), None),),
+    Ending(("value_review/document",), {"value_review": "bounced"}, suppressed="bounced"),
+    "one email came back, and nothing was sent there again",
+)
+CAST = (DANA, ULRICH, NOOR, PETRA)
+REP_TURNS = (RepTurn("thank_you/progress", timedelta(hours=2), "met"),)
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+#: Why an email goes out at that moment, by sequence/step.
+WHY: Mapping[str, str] = {
+    "value_review/document": "Before the review call: what was promised, and what came of it.",
+    "value_review/confirm": "After the call, one question: did we keep our promise?",
+    "value_review/reminder": "No answer for four business days: asked once more. Next comes a call, not an email.",
+    "ask/who_else": "The value is confirmed, so the question is earned: who else has this problem?",
+    "ask/reminder": "No answer for a week, absence not counted: one reminder, and there is no second.",
+    "ask/anyone_else": "A name is thanked for, with one question: is there anyone else?",
+    "intro_template/introduction": "The introduction is already written. One click sends it.",
+    "follow_up_1_1_1/day_1": "1 day later: did you have a chance to send it?",
+    "follow_up_1_1_1/week_1": "1 week later: the same link once more. (After 1 month Sam would take over.)",
+    "thank_you/thanks": "The thank-you, at once, in the thread of the introduction.",
+    "thank_you/update": "Two weeks later, in a thread of its own: how it went with Barry.",
+}
+
+#: What an answer means and what follows, by sequence, event and what became of the sequence.
+DECIDED: Mapping[tuple[str, str, str], str] = {
+    ("value_review", "confirmed", "confirmed"): "A clear yes. The value is confirmed, and “Who else?” begins.",
+    ("value_review", "bounced", "bounced"): "The address is dead. It is never written to again, by any sequence.",
+    ("ask", "out_of_office", ""): "An absence is not an answer. Everything for Ulrich waits until he is back.",
+    ("ask", "named", ""): "A name. Barry goes on record as a referral, and the introduction is prepared.",
+    ("ask", "declined", "named"): "That was everyone: no pushback here. The ask ends, the introduction goes on.",
+    ("ask", "declined", "declined"): "A no ends it at once. After 90 days of rest, at most a smaller favour.",
+    ("follow_up_1_1_1", "introduced", "introduced"): "Introduced! The nudging stops for good, the thank-you begins.",
+}
+
+#: What each sequence is for.
+PURPOSE: Mapping[str, str] = {
+    "value_review": "earns the right to ask: was the promise kept?",
+    "ask": "one question: who else has this problem?",
+    "intro_template": "hands over an introduction that takes one click",
+    "follow_up_1_1_1": "nudges after 1 day, 1 week, 1 month, until it is made",
+    "thank_you": "thanks at once, and tells how it went",
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """Everything that is played: from `begin` to `end` (UTC)."""
+
+    cast: tuple[Role, ...] = CAST
+    rep_turns: tuple[RepTurn, ...] = REP_TURNS
+    begin: datetime = BEGIN
+    end: datetime = END
+    others: tuple[Client, ...] = field(default=(BARRY,))
