@@ -26,6 +26,7 @@ from engine.core.happening import (
     Effect,
     Facts,
     Failed,
+    Forbidden,
     FreePerson,
     Go,
     Happening,
@@ -186,7 +187,7 @@ def standing(
     kinds = {key: s.kind for key, s in inst.library.sequences.items()}
     asked = [
         (at, email)
-        for key, at, email in store.asks_of_company(contact, add(now, config.ask_every))
+        for key, at, email in store.begun_at_company(contact, root, add(now, config.ask_every))
         if kinds.get(key) == "ask"
     ]
     mail = store.last_human_mail(contact.id, add(now, config.conversation)) if not root else None
@@ -295,7 +296,7 @@ def _may_begin(inst: Installation, enrollment: Enrollment, sequence: Sequence, n
         if refusal.override:
             _add_task(inst, enrollment, AddTask("start_refused", note=str(refusal)), now, "")
         return Stopped(refusal.rule)
-    return Held(refusal.reason, now + NEXT_MORNING)
+    return Forbidden(refusal.reason, now + NEXT_MORNING)
 
 
 def _carry_out(inst: Installation, before: Enrollment, decision: Decision, now: datetime, message: str) -> None:

@@ -246,12 +246,15 @@ class Store:
     def count_enrollments(self) -> list[tuple[str, str, int]]:
         return [(r["sequence"], r["state"], r["n"]) for r in self.database.rows("count_enrollments")]
 
-    def asks_of_company(self, contact: Contact, since: datetime) -> list[tuple[str, datetime, str]]:
-        """(sequence, begun_at, email) of everyone at this contact's company enrolled since, the latest first."""
+    def begun_at_company(self, contact: Contact, root: str, since: datetime) -> list[tuple[str, datetime, str]]:
+        """(sequence, begun_at, email) of everyone at this contact's company enrolled since, the latest first, without the
+        family of enrollments `root`."""
         rows = self.database.rows(
-            "last_ask_of_company",
+            "begun_at_company",
             domain=domain_of(contact.email),
             company=contact.company.strip().lower(),
+            email=contact.email,
+            root=root,
             since=micros(since),
         )
         return [(r["sequence"], instant(r["begun_at"]), r["email"]) for r in rows]

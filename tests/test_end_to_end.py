@@ -1,34 +1,267 @@
-"""The main job over real sockets: enroll, send through Postfix, read from Dovecot, advance or stop. The daemon is the real one."""
+"""The main job over real sockets: enroll, send through Postfix, read from Dovecot, advance or stop. The daemon is the real one;
+only its clock jumps over the time in which nothing happens."""
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 import servers
 from world import World, world
 
-from engine.core.model import State
+from engine.core.model import Enrollment, OutboxState, Person, State
+from engine.enrollments import finish_task
+
+pytestmark = pytest.mark.real
 
 
-async def test_a_reply_stops_what_was_to_come(tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
+def review(there: World) -> dict[str, object]:
+    """A value review whose call is on the second Thursday from now, at 10:00."""
+    today = there.clock.now().date()
+    call = today + timedelta(days=(3 - today.weekday()) % 7 + 7)
+    return {
+        "review_call": f"{call.isoformat()} 10:00",
+        "problems": ["Closing the books took ten days"],
+        "results": ["Books closed in five days: now three"],
+    }
+
+
+def find(there: World, sequence: str) -> Enrollment | None:
+    """The enrollment in that sequence that was begun last."""
+    return next((e for e in reversed(there.inst.store.all_enrollments()) if e.sequence == sequence), None)
+
+
+def ended(there: World, sequence: str) -> str:
+    enrollment = find(there, sequence)
+    return enrollment.outcome if enrollment else ""
+
+
+def steps(there: World, sequence: str) -> list[str]:
+    """The steps of a sequence whose emails were sent, in order."""
+    sent = there.inst.store.outbox_in(OutboxState.SENT)
+    ids = {e.id for e in there.inst.store.all_enrollments() if e.sequence == sequence}
+    return [m.step for m in sorted(sent, key=lambda m: m.sent_at or datetime.max) if m.enrollment in ids]
+
+
+def mailto(message: EmailMessage) -> str:
+    """The one-click link of an HTML part, as a browser hands it to the mail program."""
+    part = message.get_body(("html",))
+    assert part
+    found = re.search(r'href="(mailto:[^"]+)"', part.get_content())
+    assert found, part.get_content()
+    return found[1].replace("&amp;", "&")
+
+
+def one_conversation(messages: list[EmailMessage]) -> None:
+    """Every follow-up answers something that stands in its References, and its subject is the first one's with Re:."""
+    first = messages[0]
+    for message in messages[1:]:
+        assert message["In-Reply-To"] in message["References"].split()
+        assert message["Subject"] == f"Re: {first['Subject']}"
+        assert first["Message-ID"] in message["References"].split()
+
+
+async def test_the_five_sequences_from_the_review_to_the_thanks(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
     async with world(tmp_path, dovecot, postfix) as there:
-        dana = there.dana
-        enrolled = there.enroll(
-            dana,
-            "value_review",
-            review_call=(there.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")),
-            problems=["closing took ten days"],
-            results=["closing in three days: delivered"],
-        )
-        first = await there.later(lambda: there.mail(dana), "the first email")
-        there.answer(dana, first[-1], "I am not sure what you mean. Can we talk about that next month?")
-        await there.later(lambda: state(there, enrolled.id) is State.PAUSED, "the pause")
-        sent = len(there.mail(dana))
-        there.jump(days=30)
+        store = there.inst.store
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document", "confirm"], "the question")
+        there.answer(there.dana, there.mail(there.dana)[-1], "Yes, you did exactly what you promised. We are very happy.")
+        await there.later(lambda: steps(there, "ask") == ["who_else"], "the ask")
+        assert ended(there, "value_review") == "confirmed"
+
+        named = f"You should talk to Barry Jones <{there.barry}>, he runs Prospect Ltd and has the same problem."
+        there.answer(there.dana, there.mail(there.dana)[-1], named)
+        await there.later(lambda: steps(there, "follow_up_1_1_1") == ["day_1"], "the follow-up")
+        assert steps(there, "intro_template") == ["introduction"]
+        assert steps(there, "ask") == ["who_else", "anyone_else"]
+        referral = store.referrals_to(Person(email=there.barry))
+        assert [(r.state, r.introduced_at) for r in referral] == [("named", None)]
+
+        one_conversation(there.mail(there.dana))
+        introduce(there, mailto(there.mail(there.dana)[-1]))
+        await there.later(lambda: steps(there, "thank_you") == ["thanks"], "the thanks")
+        assert ended(there, "follow_up_1_1_1") == "introduced"
+        assert store.referrals_to(Person(email=there.barry))[0].introduced_at
+        nudges = steps(there, "follow_up_1_1_1")
+        there.jump(days=40)
         await there.settle()
-        assert len(there.mail(dana)) == sent
+        assert steps(there, "follow_up_1_1_1") == nudges
+
+        sent = there.mail(there.rep, "Sent")
+        assert {m["Message-ID"] for m in sent} == {m["Message-ID"] for m in there.mail(there.dana)}
+        assert len(sent) == len(store.outbox_in(OutboxState.SENT))
 
 
-def state(there: World, enrollment: str) -> State | None:
-    found = there.inst.store.enrollment(enrollment)
-    return found.state if found else None
+def introduce(there: World, link: str) -> None:
+    """What Dana's mail program sends when she clicks."""
+    url = urlsplit(link)
+    parts = parse_qs(url.query)
+    assert unquote(url.path) == there.barry
+    assert parts["cc"] == [there.rep]
+    there.write(there.dana, there.barry, parts["subject"][0], parts["body"][0], Cc=there.rep)
+
+
+async def test_a_reply_that_arrives_while_its_follow_up_is_due_wins(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document", "confirm"], "the question")
+        question = there.mail(there.dana)[-1]
+        await there.stop()  # so that the answer is in the mailbox before anyone reads it, and the reminder is due
+        there.answer(there.dana, question, "Sorry for the delay. Let me think about it and come back to you.")
+        there.jump(days=5)
+        await there.start()
+        await there.later(lambda: paused(there, "value_review"), "the pause")
+        there.jump(days=20)
+        await there.settle()
+        assert steps(there, "value_review") == ["document", "confirm"]
+
+
+def paused(there: World, sequence: str) -> bool:
+    enrollment = find(there, sequence)
+    return bool(enrollment and enrollment.state is State.PAUSED)
+
+
+async def test_an_absence_holds_and_does_not_stop(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document", "confirm"], "the question")
+        back = (there.clock.now() + timedelta(days=20)).date()
+        note = f"I am out of the office and will be back on {back:%d %B %Y}."
+        question = there.mail(there.dana)[-1]
+        # the server stamps real time, the daemon's clock is ahead: the note is dated as the daemon sees it
+        there.write(
+            there.dana, there.rep, f"Automatic reply: {question['Subject']}", note,
+            In_Reply_To=question["Message-ID"], Auto_Submitted="auto-replied",
+        )  # fmt: skip
+        held = await there.later(lambda: find_held(there), "the hold")
+        assert held.next_at and held.next_at.date() >= back
+        await there.later(lambda: "reminder" in steps(there, "value_review"), "the reminder after the return")
+        reminded = there.inst.store.outbox_of(held.id)[-1]
+        assert reminded.sent_at and reminded.sent_at.date() >= back
+
+
+def find_held(there: World) -> Enrollment | None:
+    return next((e for e in there.inst.store.all_enrollments() if e.state is State.HELD), None)
+
+
+async def test_a_restart_in_the_middle_loses_and_doubles_nothing(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document"], "the first email")
+        await there.stop()
+        there.answer(there.dana, there.mail(there.dana)[-1], "Thank you, I have read it.")
+        await there.start()
+        await there.later(lambda: paused(there, "value_review"), "the answer that came while nobody ran")
+        assert len(there.mail(there.dana)) == 1
+        assert len(there.mail(there.rep, "Sent")) == 1
+
+
+async def test_a_dropped_connection_is_taken_up_again(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document"], "the first email")
+        assert dovecot.kill_sessions()
+        there.answer(there.dana, there.mail(there.dana)[-1], "Which of the two rooms is it?")
+        await there.until(lambda: paused(there, "value_review"), "the answer behind the dropped connection")
+
+
+async def test_a_refused_recipient_stops_and_is_never_tried_again(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        nobody = "nobody.at.all@acme.test"
+        there.enroll(nobody, "value_review", **review(there))
+        await there.later(lambda: ended(there, "value_review") == "bounced", "the refusal")
+        assert there.inst.store.suppressed(nobody)
+        assert there.inst.store.next_due() is None
+
+
+async def test_a_bounce_that_comes_back_by_mail_stops_too(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll("gone@acme.test", "value_review", **review(there))
+        await there.later(lambda: ended(there, "value_review") == "bounced", "the bounce")
+        assert there.inst.store.suppressed("gone@acme.test")
+
+
+async def test_greylisting_sends_the_same_bytes_later_and_once(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        postfix.greylist(there.dana, times=2)
+        enrolled = there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: any("not now" in line for line in there.told), "the first no")
+        frozen = there.inst.store.outbox_of(enrolled.id)[0]
+        assert frozen.state is OutboxState.QUEUED and frozen.raw
+        await there.later(lambda: steps(there, "value_review") == ["document"], "the email")
+        (received,) = there.mail(there.dana)
+        assert received["Message-ID"] == frozen.message_id
+        assert there.inst.store.outbox_of(enrolled.id)[0].raw == frozen.raw
+        assert there.inst.store.outbox_of(enrolled.id)[0].deferrals == 2
+
+
+async def test_an_opt_out_is_final_for_the_address(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document"], "the first email")
+        link = there.mail(there.dana)[0]["List-Unsubscribe"].strip("<>")
+        subject = parse_qs(urlsplit(link).query)["subject"][0]
+        there.write(there.dana, there.rep, subject, "")
+        await there.later(lambda: ended(there, "value_review") == "unsubscribed", "the stop")
+        assert there.inst.store.suppressed(there.dana)
+
+
+async def test_the_rep_writing_by_hand_makes_the_automation_stand_back(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: steps(there, "value_review") == ["document", "confirm"], "the question")
+        by_hand = f"From: {there.rep}\r\nTo: {there.dana}\r\nSubject: Lunch?\r\nMessage-ID: <lunch@demo.test>\r\n\r\nOn Friday?\r\n"
+        dovecot.append(there.rep, "Sent", by_hand.encode())
+        await there.settle()
+        held = find_held(there)
+        assert held and held.reason == "the rep wrote by hand"
+
+
+async def test_the_brake_stops_everything_before_the_next_body(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.inst.store.set_setting("brake", "on")
+        there.enroll(there.dana, "value_review", **review(there))
+        assert there.daemon
+        due = await there.daemon.next_due()
+        assert due
+        there.clock.jump_to(due)
+        there.daemon.poke()
+        await there.until(lambda: there.inst.store.outbox_in(OutboxState.QUEUED), "the queued email")
+        assert not there.mail(there.dana)
+
+
+async def test_a_task_for_the_rep_names_the_client_and_is_ticked_off(tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
+    async with world(tmp_path, dovecot, postfix) as there:
+        there.enroll(there.dana, "value_review", **review(there))
+        await there.later(lambda: there.inst.store.open_tasks(), "the task before the call")
+        task = there.inst.store.open_tasks()[0]
+        assert there.dana in task.text or "Dana" in task.title + task.text
+        finish_task(there.inst, task.id, there.clock.now())
+        assert task.id not in [t.id for t in there.inst.store.open_tasks()]

@@ -76,6 +76,14 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Forbidden:
+    """A rule of conduct stands against its beginning for now; it is tried again at `until`."""
+
+    why: str
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Released:
     """What held it is settled, or the rep resumes it. `wait` is what is still to be waited."""
 
@@ -100,7 +108,7 @@ class Changed:
     why: str
 
 
-Happening = Begun | Due | Leaving | Approved | Done | Failed | Heard | Held | Released | Paused | Stopped | Changed
+Happening = Begun | Due | Leaving | Approved | Done | Failed | Heard | Held | Forbidden | Released | Paused | Stopped | Changed
 
 # --- what a decision asks for ----------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from engine.core.happening import (
     Effect,
     Facts,
     Failed,
+    Forbidden,
     FreePerson,
     Go,
     Happening,
@@ -44,7 +45,7 @@ from engine.core.sequence import At, Duration, Handler, Sequence, Step
 
 #: What may follow what. The picture in the docs is drawn from this table.
 MOVES: Mapping[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.ACTIVE, State.HELD, State.PAUSED, State.STOPPED}),
+    State.WAITING: frozenset({State.WAITING, State.ACTIVE, State.HELD, State.PAUSED, State.STOPPED}),
     State.ACTIVE: frozenset({State.ACTIVE, State.HELD, State.PAUSED, State.LISTENING, State.STOPPED}),
     State.HELD: frozenset(State),
     State.PAUSED: frozenset(State),
@@ -91,6 +92,9 @@ def decide(sequence: Sequence, enrollment: Enrollment, happening: Happening, now
             return _heard(sequence, enrollment, happening, now, facts)
         case Held(why, until):
             return _hold(enrollment, why, until, now)
+        case Forbidden(why, until):
+            said = "" if why == enrollment.reason else f"not yet: {why}"
+            return Decision(_to(enrollment, enrollment.state, due_at=until, next_at=until, reason=why), (), said)
         case Released(why):
             return _release(sequence, enrollment, why, now, facts)
         case Paused(why):

@@ -53,8 +53,9 @@ SELECT * FROM enrollment WHERE contact = :contact AND sequence = :sequence AND p
 -- name: count_enrollments()
 SELECT sequence, state, count(*) AS n FROM enrollment GROUP BY sequence, state ORDER BY sequence, state;
 
--- name: last_ask_of_company(domain, company, since)
-SELECT e.id, e.begun_at, e.sequence, c.email FROM enrollment e JOIN contact c ON c.id = e.contact
-WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company))
-  AND e.begun_at > :since
+-- name: begun_at_company(domain, company, email, root, since)
+-- Who at this company was enrolled since and has heard from it or will, other than by this family of enrollments.
+SELECT e.sequence, e.begun_at, c.email FROM enrollment e JOIN contact c ON c.id = e.contact
+WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company) OR c.email = :email)
+  AND e.begun_at > :since AND e.root <> :root AND (e.answered <> '' OR e.state IN ('active', 'held', 'paused'))
 ORDER BY e.begun_at DESC;

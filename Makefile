@@ -1,0 +1,35 @@
+# Two commands: `make demo` shows the main job, `make test` proves everything. Both install what they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/whoelse demo
+
+test: $(VENV)/.test
+	@sh tests/install-servers.sh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+$(VENV)/.demo: pyproject.toml
+	@$(MAKE) --no-print-directory install EXTRAS=demo STAMP=$@
+
+$(VENV)/.test: pyproject.toml
+	@$(MAKE) --no-print-directory install EXTRAS=test STAMP=$@
+
+.PHONY: install
+install:
+	@$(PYTHON) -c 'import sys; sys.exit("whoelse needs Python 3.11 or newer; say which with: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing whoelse[$(EXTRAS)] into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $(STAMP)
+
+clean:
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache
