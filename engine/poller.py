@@ -23,12 +23,13 @@ from typing import Literal
 from engine.account import Account
 from engine.imap import Link
 
-#: Visits of one server's mailboxes at the same time, of each kind that may meet a dead peer: one dead server must not take
-#: up all workers.
-VISITS_AT_ONE_HOST_MAX = 4
-
 #: Why a mailbox is visited: its peer spoke; somebody asked; it is time to connect, to renew IDLE, or to read it in full.
 Why = Literal["spoke", "asked", "due"]
+
+#: How many visits there may be at the same time, of the kinds that may meet a dead peer and wait for it: of all mailboxes,
+#: and of those at one server (a dead one must not take up every worker).
+VISITS_MAX: dict[Why, int] = {"asked": 32, "due": 16}
+VISITS_AT_ONE_HOST_MAX: dict[Why, int] = {"asked": 8, "due": 4}
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Question:
 
 @dataclass(slots=True)
 class Lane:
-    """The visits of one kind at one server: those under way and those that wait for their turn."""
+    """The visits of one kind at one server: those under way, and the mailboxes that wait for their turn (and rest)."""
 
     under_way: set[Watch] = field(default_factory=set)
     waiting: deque[Watch] = field(default_factory=deque)
@@ -100,6 +101,7 @@ class Poller:
         self._order = itertools.count()
         self._lanes: defaultdict[tuple[Why, str], Lane] = defaultdict(Lane)
         self._lane_of: dict[Watch, tuple[Why, str]] = {}
+        self._under_way: Counter[Why] = Counter()
         self._halted = False
         self._thread = threading.Thread(target=self._run, name="imap-poll", daemon=True)
 
@@ -143,14 +145,30 @@ class Poller:
                 self._queue(watch, "due")
 
     def _queue(self, watch: Watch, why: Why) -> None:
-        """Visit it when its server's lane is free; until then it rests on and hears what its peer says."""
-        lane = self._lanes[why, watch.account.host]
-        if len(lane.under_way) >= VISITS_AT_ONE_HOST_MAX:
-            lane.waiting.append(watch)
-            return
-        lane.under_way.add(watch)
-        self._lane_of[watch] = why, watch.account.host
-        self._visit(watch, why)
+        """Visit it when its turn comes; until then it rests on and hears what its peer says."""
+        self._lanes[why, watch.account.host].waiting.append(watch)
+        self._advance(why, watch.account.host)
+
+    def _advance(self, why: Why, host: str) -> None:
+        lane = self._lanes[why, host]
+        while lane.waiting and len(lane.under_way) < VISITS_AT_ONE_HOST_MAX[why] and not self._full(why):
+            watch = lane.waiting.popleft()
+            if self._wants(watch, why):
+                lane.under_way.add(watch)
+                self._lane_of[watch] = why, host
+                self._under_way[why] += 1
+                self._visit(watch, why)
+
+    def _full(self, why: Why) -> bool:
+        return self._under_way[why] >= VISITS_MAX[why]
+
+    def _wants(self, watch: Watch, why: Why) -> bool:
+        """It may have been visited for another reason while it waited."""
+        if watch not in self._resting:
+            return False
+        if why == "asked":
+            return watch.removed or (watch.link is not None and watch.asked())
+        return self._resting[watch][1] <= time.monotonic()
 
     def _visit(self, watch: Watch, why: Why) -> None:
         fd, _ = self._resting.pop(watch)
@@ -177,26 +195,21 @@ class Poller:
 
     def heed(self, watch: Watch) -> None:
         """Somebody asked something of it, or removed it. Whoever visits it now comes by here afterwards."""
-        if watch not in self._resting or not (watch.removed or watch.asked()):
-            return
-        if watch.removed or watch.link is not None:
+        if self._wants(watch, "asked"):
             self._queue(watch, "asked")
-        elif watch.failures:
+        elif watch in self._resting and watch.failures and watch.asked():
             self._send(watch, "asked")  # it rests on: to ask does not shorten the wait after a failure
 
     def release(self, watch: Watch) -> None:
-        """Its visit is over, so the next one of that server may begin."""
+        """Its visit is over, so another may begin."""
         key = self._lane_of.pop(watch, None)
         if key is None:
             return
-        lane = self._lanes[key]
-        lane.under_way.discard(watch)
-        while lane.waiting and len(lane.under_way) < VISITS_AT_ONE_HOST_MAX:
-            self._resume(lane.waiting.popleft(), key[0])
-
-    def _resume(self, watch: Watch, why: Why) -> None:
-        """Its turn in the lane has come, if nobody visited it meanwhile."""
-        if why == "asked":
-            self.heed(watch)
-        elif watch in self._resting and self._resting[watch][1] <= time.monotonic():
-            self._queue(watch, why)
+        why, host = key
+        was_full = self._full(why)
+        self._lanes[key].under_way.discard(watch)
+        self._under_way[why] -= 1
+        self._advance(why, host)
+        if was_full:
+            for other in [place for place, lane in self._lanes.items() if place[0] == why and lane.waiting]:
+                self._advance(*other)

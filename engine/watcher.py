@@ -32,11 +32,11 @@ from engine.imap import (
     connect,
     unreadable,
 )
-from engine.poller import Poller, Question, Watch, Why
+from engine.poller import VISITS_MAX, Poller, Question, Watch, Why
 
 IDLE_SECONDS, FULL_READ_SECONDS, POLL_SECONDS = 300.0, 600.0, 60.0
 RETRY_SECONDS_MAX, LOGIN_RETRY_SECONDS = 300.0, 300.0
-SPEAKERS, ASKERS, DOUBTERS = 8, 16, 16
+SPEAKERS = 8
 HOST_LOGIN_GAP_SECONDS = 0.02
 TRY_AGAIN_SECONDS = (0.2, 2.0)  # between the three tries to hand a message on
 FILES_WANTED = 65_536
@@ -88,8 +88,10 @@ class Watcher:
         self._connect_seconds, self._answer_seconds = connect_seconds, answer_seconds
         self._retry_seconds_max = retry_seconds_max
         self._speakers = ThreadPoolExecutor(SPEAKERS, "imap-speak")  # the peer has just spoken: a visit is short
-        self._askers = ThreadPoolExecutor(ASKERS, "imap-ask")  # somebody waits for the answer
-        self._doubters = ThreadPoolExecutor(DOUBTERS, "imap-doubt")  # connects, renewals: the dead cost their time here
+        self._askers = ThreadPoolExecutor(VISITS_MAX["asked"], "imap-ask")  # somebody waits for the answer
+        self._doubters = ThreadPoolExecutor(
+            VISITS_MAX["due"], "imap-doubt"
+        )  # connects, renewals: the dead cost their time here
         self._watches: dict[str, Watch] = {}
         self._names = threading.Lock()
         self._stopping = threading.Event()

@@ -161,11 +161,11 @@ mail_location = maildir:~/Maildir
 mailbox_list_index = yes
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u {home}/users
+  args = scheme=PLAIN username_format=%u {home}/users/%u
 }}
 userdb {{
   driver = passwd-file
-  args = username_format=%u {home}/users
+  args = username_format=%u {home}/users/%u
 }}
 namespace inbox {{
   inbox = yes
@@ -253,16 +253,14 @@ class Dovecot:
         self.start()
 
     def add_user(self, address: str, password: str = "secret") -> None:
-        """One more mailbox while the server runs (the password file is read at every login); an old address gets a new password."""
+        """One more mailbox while the server runs; an old address gets a new password. (A file each: Dovecot looks at most
+        once a second whether one that it knows has changed.)"""
         self.users[address] = password
         nobody = pwd.getpwnam("nobody")
-        lines = [
-            f"{a}:{{PLAIN}}{p}:{nobody.pw_uid}:{nobody.pw_gid}::{self.home}/mail/{a}\n" for a, p in self.users.items()
-        ]
-        new = self.home / "users.new"
-        new.write_text("".join(lines))
-        new.chmod(0o644)
-        new.replace(self.home / "users")
+        home = self.home / "mail" / address
+        (self.home / "users" / address).write_text(
+            f"{address}:{{PLAIN}}{password}:{nobody.pw_uid}:{nobody.pw_gid}::{home}\n"
+        )
 
     def deliver(self, user: str, raw: bytes, sender: str = "someone@elsewhere.example") -> None:
         """Put a message into a user's INBOX as a mail server does (LMTP)."""
@@ -339,7 +337,7 @@ def dovecot(tmpdir: Path, users: Mapping[str, str], folders: Mapping[str, str] =
     require("dovecot", "openssl", root=True)
     if not Path("/usr/lib/dovecot/lmtp").exists():
         raise Missing("dovecot-lmtpd is not installed; run tests/install-servers.sh as root")
-    for name in ("run", "state", "mail"):
+    for name in ("run", "state", "mail", "users"):
         (tmpdir / name).mkdir(parents=True)
     shutil.chown(tmpdir / "mail", "nobody", "nogroup")
     tmpdir.chmod(0o711)  # the server's processes run as other users and must find their way in
@@ -521,11 +519,11 @@ def policy_service(answers: dict[str, list[str]]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+def serving(handler: type[socketserver.BaseRequestHandler], host: str = "127.0.0.1") -> Iterator[int]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads, allow_reuse_address, request_queue_size, block_on_close = True, True, 512, False
 
-    with Server(("127.0.0.1", 0), handler) as server:
+    with Server((host, 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield int(server.server_address[1])
@@ -582,7 +580,7 @@ def wait_for_postgres(process: subprocess.Popen[bytes], port: int, log: Path) ->
 
 
 @contextlib.contextmanager
-def scripted(talk: Callable[[Line], None], tls: Certificates | None = None) -> Iterator[int]:
+def scripted(talk: Callable[[Line], None], tls: Certificates | None = None, host: str = "127.0.0.1") -> Iterator[int]:
     """A TCP server on loopback whose every connection is played by `talk`; gives its port. With `tls` it speaks TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
     if context and tls:
@@ -593,7 +591,7 @@ def scripted(talk: Callable[[Line], None], tls: Certificates | None = None) -> I
             with contextlib.suppress(OSError):
                 talk(Line(context.wrap_socket(self.request, server_side=True) if context else self.request))
 
-    with serving(Handler) as port:
+    with serving(Handler, host) as port:
         yield port
 
 
