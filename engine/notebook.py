@@ -19,6 +19,7 @@ Action = Literal["email", "task", "start", "event"]
 SPOKEN = frozenset({"not_started", "referral", "value", "approved", "rejected", "deferred", "note"})
 STANDING = frozenset({State.HELD, State.PAUSED, State.STOPPED})
 EVENTS = frozenset(str(e) for e in Event)
+TOLD = EVENTS | {"not yet"}
 _WALL_CLOCK = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d:\d\d")
 
 
@@ -190,7 +191,7 @@ class Notebook(Store):
             self._write(after, at, "event", "draft", step, said.removeprefix(f"{step}: "), step=step)
         elif before.suspended_at and not after.suspended_at:
             self._write(after, at, "event", "goes_on", "", said, step=after.step or "")
-        elif said.partition(":")[0] in EVENTS or after.variables != before.variables:
+        elif said.partition(":")[0] in TOLD or after.variables != before.variables:
             self._write(after, at, "event", note=said, step=after.step or "")
 
     def _handled_by(self, of: Enrollment, said: str) -> None:

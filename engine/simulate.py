@@ -15,7 +15,7 @@ from engine.core.calendar import to_utc
 from engine.core.duration import Duration
 from engine.core.happening import Heard
 from engine.core.machine import RUNNING, find
-from engine.core.model import Contact, Enrollment, Event, InboundMessage, OutboxMessage, OutboxState, Person
+from engine.core.model import HUMAN, Contact, Enrollment, Event, InboundMessage, OutboxMessage, OutboxState, Person
 from engine.core.needs import Refusal, person
 from engine.core.render import RenderError
 from engine.enrollments import Wish
@@ -125,7 +125,9 @@ def _addresses(wish: Wish) -> list[str]:
 
 
 class Simulation:
-    """A scratch installation with a clock of its own. Enrollments that are put into it share its mailboxes' limits."""
+    """A scratch installation with a clock of its own. Enrollments that are put into it share its mailboxes' limits.
+
+    `main` is the id of the one that `tell` enrolled, whose person it is that answers."""
 
     def __init__(self, inst: Installation, begin: datetime, follow: bool = True) -> None:
         """`inst` lends its config, library and key, not its store; `begin` in UTC."""
@@ -134,7 +136,7 @@ class Simulation:
         self.begin = self.now = begin
         self._epochs = {mailbox.address: self._lease(mailbox.address) for mailbox in inst.config.mailboxes}
         self._wakes: dict[str, datetime | None] = {}
-        self._main = ""
+        self.main = ""
 
     def _lease(self, address: str) -> int:
         self.book.add_mailbox(address)
@@ -155,7 +157,7 @@ class Simulation:
             return
         self._bring_contact(source, contact)
         since = self.inst.config.calendar.add(self.begin, self.inst.config.ask_every, self._home(), -1)
-        for _, _, email in source.asks_of_company(contact, since):
+        for _, _, email in source.begun_at_company(contact, "", since):
             if colleague := source.contact_at(email):
                 self._bring_contact(source, colleague)
 
@@ -191,7 +193,7 @@ class Simulation:
         entered = self.enroll(wish)
         if not isinstance(entered, Enrollment):
             return Timeline((), "refused", tuple(entered))
-        self._main = entered.id
+        self.main = entered.id
         self.run(self.begin + timedelta(days=until_days), answers)
         after = self.book.enrollment(entered.id)
         assert after is not None
@@ -232,7 +234,7 @@ class Simulation:
             return answer.at
         if isinstance(answer.at, timedelta):
             return self.begin + answer.at
-        main = self.book.enrollment(self._main)
+        main = self.book.enrollment(self.main)
         place = self.inst.place(self.book.contact(main.contact), main.rep) if main else self._home()
         return self.inst.config.calendar.add(self.begin, answer.at, place)
 
@@ -273,7 +275,7 @@ class Simulation:
     # --- what happens from outside -----------------------------------------------------------------------------------
 
     def _happens(self, answer: Answer) -> None:
-        main = self.book.enrollment(self._main)
+        main = self.book.enrollment(self.main)
         if main is None:
             raise UserError("an answer needs somebody who was enrolled")
         if answer.event == "change":
@@ -341,7 +343,7 @@ class Simulation:
                 enrollment=chosen.id,
                 contact=contact.id,
                 settled_at=self.now,
-                thread=chosen.thread,
+                thread=chosen.thread if event in HUMAN else "",
             )
         )
         return id
