@@ -25,6 +25,7 @@ from engine import enrollments, inbox, outbox
 from engine.account import Account
 from engine.clock import Clock, RealClock
 from engine.config import Config, Mailbox
+from engine.core.model import OutboxMessage, OutboxState
 from engine.errors import UserError
 from engine.imap import Fetched, Position
 from engine.installation import Installation
@@ -103,6 +104,7 @@ class Daemon:
             self._run("advance", self._advance)
             self._run("house", self._keep_house)
             self._run("library", self._refresh)
+            self._run("doubts", self._settle_doubts)
 
     async def stop(self) -> None:
         """Finishes the message in hand, for at most 30 seconds, and gives the mailboxes back."""
@@ -352,6 +354,27 @@ class Daemon:
                     log.warning("%s: no copy in Sent yet: %s", address, error)
                     return
             await self._in_store(lambda inst, m=message: inst.store.filed(m, self.clock.now()))  # type: ignore[misc]
+
+    async def _settle_doubts(self) -> datetime | None:
+        """Looks for what may have gone out. Found in Sent: sent. Absent twice where the server files Sent itself: not sent, and
+        the same bytes go again. Everything else waits for the rep, a reply or a report."""
+        for message in await self._in_store(lambda inst: inst.store.outbox_in(OutboxState.IN_DOUBT)):
+            mailbox = self.config.mailbox(message.mailbox)
+            if mailbox is None:
+                continue
+            await self._look_for(message, mailbox)
+        return self.clock.now() + LOOK_AGAIN
+
+    async def _look_for(self, message: OutboxMessage, mailbox: Mailbox) -> None:
+        since = (message.deadline or self.clock.now()) - timedelta(days=1)
+        search = self._watcher.find(mailbox.address, message.message_id, message.own_id, message.recipient, since)
+        try:
+            folder = await asyncio.wrap_future(search)
+        except Exception as error:
+            log.warning("%s: cannot look for a message in doubt: %s", mailbox.address, error)
+            return
+        now = self.clock.now()
+        await self._in_store(lambda inst: outbox.look(inst, message, folder, mailbox.sent == "server", now))
 
     # --- what the watcher tells, in its threads ----------------------------------------------------------------------
 

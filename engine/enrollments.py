@@ -79,17 +79,34 @@ class Wish:
 
 
 def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[Refusal]:
-    """Enrolls, or says everything that stands against it. `now` in UTC. Creates the contact if they are new."""
-    with inst.store.transaction():
-        prepared = prepare(inst, wish, now)
-        if not isinstance(prepared, Enrollment):
-            return prepared
-        if not inst.store.add_enrollment(prepared):
-            return [Refusal("running", f"{wish.email} is in {wish.sequence} already for that")]
-        if wish.override:
-            _tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
-        happen(inst, prepared.id, Begun(), now)
-        return inst.store.enrollment(prepared.id) or prepared
+    """Enrolls, or says everything that stands against it; a refusal leaves nothing behind. `now` in UTC. Creates the contact
+    if they are new."""
+    try:
+        with inst.store.transaction():
+            prepared = prepare(inst, wish, now)
+            if not isinstance(prepared, Enrollment):
+                raise _Refused(prepared)
+            if not inst.store.add_enrollment(prepared):
+                raise _Refused([Refusal("running", f"{wish.email} is in {wish.sequence} already for that")])
+            if wish.override:
+                _tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
+            _begin(inst, prepared, now, "")
+            return inst.store.enrollment(prepared.id) or prepared
+    except _Refused as refused:
+        return refused.refusals
+
+
+class _Refused(Exception):
+    def __init__(self, refusals: list[Refusal]) -> None:
+        self.refusals = refusals
+
+
+def _begin(inst: Installation, enrollment: Enrollment, now: datetime, cause: str) -> None:
+    """Somebody who is away is not written to before they are back, whatever begins for them."""
+    happen(inst, enrollment.id, Begun(), now, cause)
+    if hold := inst.store.contact_hold(enrollment.contact, now):
+        until, why = hold
+        happen(inst, enrollment.id, Held(why, until), now)
 
 
 def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[Refusal]:
@@ -130,14 +147,18 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
 
 
 def _unknown_sequence(inst: Installation, name: str) -> Refusal:
-    return Refusal("sequence", f"there is no sequence {name!r}", f"there are {', '.join(sorted(inst.library.sequences))}")
+    return Refusal(
+        "sequence", f"there is no sequence {name!r}", f"there are {', '.join(sorted(inst.library.sequences))}"
+    )
 
 
 def _address(email: str) -> str | Refusal:
     try:
         checked = validate_email(email.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        return Refusal("address", f"{email!r} is no valid address: {str(error).rstrip('.')}", "write it like dana@acme.example")
+        return Refusal(
+            "address", f"{email!r} is no valid address: {str(error).rstrip('.')}", "write it like dana@acme.example"
+        )
     return checked.normalized.lower()
 
 
@@ -176,7 +197,13 @@ def _standing_faults(
 
 
 def standing(
-    inst: Installation, sequence: Sequence, contact: Contact, prospect: Any, now: datetime, own: str = "", root: str = ""
+    inst: Installation,
+    sequence: Sequence,
+    contact: Contact,
+    prospect: Any,
+    now: datetime,
+    own: str = "",
+    root: str = "",
 ) -> conduct.Standing:
     """What the rules of conduct must know. `own` is the enrollment that asks, `root` its family, which does not count."""
     store, config = inst.store, inst.config
@@ -216,7 +243,9 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
                 continue
             render(inst, enrollment, step, now)
         except RenderError as error:
-            faults.append(Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template"))
+            faults.append(
+                Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template")
+            )
     return faults
 
 
@@ -241,7 +270,9 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     )
 
 
-def _quiet(inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place) -> tuple[datetime, str] | None:
+def _quiet(
+    inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place
+) -> tuple[datetime, str] | None:
     """The frequency cap: between unrelated sequences, and never before an answer to the person's own message."""
     if contact is None or (enrollment.cause and not enrollment.answered):
         return None
@@ -326,7 +357,7 @@ def _effect(inst: Installation, enrollment: Enrollment, effect: Effect, now: dat
         case HoldPerson(why, until):
             _hold_others(inst, enrollment, why, until, now)
         case FreePerson():
-            free(inst, enrollment.contact, now)
+            free(inst, enrollment.contact, enrollment.id, now)
         case SetValue():
             _set(inst, enrollment, effect, now)
         case Go() | Wait() | Draft():
@@ -479,9 +510,11 @@ def _begin_child(
     if not inst.store.add_enrollment(child):
         _tell(inst, parent, now, "not_started", f"{sequence.key} was not started: it runs already for that", cause)
         return None
-    _tell(inst, child, now, "started", f"started by {parent.sequence}" + (f", after {after.text}" if after else ""), cause)
+    _tell(
+        inst, child, now, "started", f"started by {parent.sequence}" + (f", after {after.text}" if after else ""), cause
+    )
     if not after:
-        happen(inst, id, Begun(), now, cause)
+        _begin(inst, child, now, cause)
     return child
 
 
@@ -503,14 +536,14 @@ def _hold_others(inst: Installation, enrollment: Enrollment, why: str, until: da
             happen(inst, other.id, Held(why, until), now)
 
 
-def free(inst: Installation, contact: str, now: datetime) -> None:
-    """An answer is settled: it leaves the lists, and what was held for it goes on, unless another answer still waits."""
-    inst.store.settle_inbound(contact, now)
-    inst.store.finish_person_tasks(contact, "triage", now, "settled")
-    others = _others(inst, contact)
-    if any(e.state is State.PAUSED for e in others):
+def free(inst: Installation, contact: str, enrollment: str, now: datetime) -> None:
+    """An answer that an enrollment waited with is settled: it leaves the lists, and what was held for it goes on, unless
+    another answer of this person still waits."""
+    inst.store.settle_inbound(contact, enrollment, now)
+    inst.store.finish_tasks(enrollment, "triage", now, "settled")
+    if inst.store.open_inbound_of(contact):
         return
-    for other in others:
+    for other in _others(inst, contact):
         if other.state is State.HELD and other.next_at is None:
             happen(inst, other.id, Released("the answer is settled: goes on"), now)
 
@@ -626,4 +659,3 @@ def finish_task(inst: Installation, id: str, now: datetime, note: str = "done") 
         if task.step:
             happen(inst, task.enrollment, Done(task.step, now), now)
     return task
-

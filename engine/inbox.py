@@ -162,9 +162,11 @@ def _theirs(inst: Installation, row: InboundMessage, message: Message, old: bool
     found = match.by_reference(message, known)
     if not found.rule and not old:
         found = match.by_sender(message, known)
+    _settled_by(inst, found, now)
     reading = classify(message, _reader(inst, row.mailbox, found.contact, message))
     if reading.event in match.REPORTS:
         found = match.by_report(reading, known)
+        _settled_by(inst, found, now)
     if old and not found.rule:
         return Received(None, "")
     if token := _unsubscribed(inst, message):
@@ -175,6 +177,12 @@ def _theirs(inst: Installation, row: InboundMessage, message: Message, old: bool
     if found.rule == "maybe" and reading.event in HUMAN:
         reading = replace(reading, events=(Event.REPLY,), rule=f"maybe:{reading.rule}", people=())
     return _decided(inst, row, reading, found, now)
+
+
+def _settled_by(inst: Installation, found: Match, now: datetime) -> None:
+    """Who names an email of ours has got it: that ends a doubt about it."""
+    if found.email and found.rule in ("reference", "report") and found.email.state is OutboxState.IN_DOUBT:
+        settle_doubt(inst, found.email, True, now, "a message that came back names it")
 
 
 def _reader(inst: Installation, mailbox: str, contact: Contact | None, message: Message) -> Reader:
@@ -291,18 +299,19 @@ def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any],
     Returns what was decided. Raises UserError when nothing waits or the word is none."""
     contact = inst.store.contact_at(email)
     waiting = [e for e in inst.store.enrollments_of(contact.id) if e.state is State.PAUSED] if contact else []
-    if contact is None or not (waiting or any(r.contact == contact.id for r in inst.store.open_inbound())):
+    answers = inst.store.open_inbound_of(contact.id) if contact else []
+    if contact is None or not (waiting or answers):
         raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
-    answer = next((r for r in reversed(inst.store.open_inbound()) if r.contact == contact.id), None)
-    message = answer.id if answer else ""
+    message = answers[-1].id if answers else ""
     people = _people(values)
     with inst.store.transaction():
         said: list[str] = []
         for enrollment in waiting:
             said += _settle_one(inst, enrollment, word, people, message, now)
-        if answer:
+        for answer in answers:
             inst.store.decide_inbound(replace(answer, decision=f"settled by the rep: {word}", settled_at=now))
-        free(inst, contact.id, now)
+            free(inst, contact.id, answer.enrollment, now)
+        inst.store.finish_person_tasks(contact.id, "triage", now, f"settled: {word}")
     return said or [f"{word}: settled"]
 
 

@@ -17,6 +17,7 @@ from engine.core.render import RenderError
 from engine.enrollments import finish_drafts, happen, set_referral
 from engine.installation import Installation
 from engine.letters import write
+from engine.rows import instant, micros
 from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
 
 #: A follow-up leaves only if the mailbox was read to its end so shortly before its body is written.
@@ -29,6 +30,7 @@ ANSWER_TIME = timedelta(seconds=600)
 RETRY_FIRST, RETRY_MAX, RETRY_GIVE_UP = timedelta(minutes=5), timedelta(hours=4), timedelta(days=3)
 #: How long the whole account rests.
 LIMIT_REST, UNREACHABLE_REST, LOGIN_REST = timedelta(hours=1), timedelta(minutes=1), timedelta(minutes=15)
+ABSENT_TWICE = timedelta(minutes=15)
 BRAKE = "brake"
 SKIPS_MAX = 100
 
@@ -272,6 +274,24 @@ def settle(inst: Installation, message: OutboxMessage, went_out: bool, now: date
             return False
         _tell(inst, message, now, "queued", f"{message.step} to {message.recipient} did not go out: {evidence}")
         return True
+
+
+def look(inst: Installation, message: OutboxMessage, folder: str | None, files_sent: bool, now: datetime) -> None:
+    """What a search for a doubtful message in Sent and All Mail has shown at `now` (UTC). Absence proves something only where the
+    server files Sent by itself (`files_sent`), and only twice with 15 minutes between."""
+    if folder:
+        settle(inst, message, True, now, f"found in {folder}")
+        return
+    seen = f"absent {message.id}"
+    with inst.store.transaction():
+        first = inst.store.setting(seen)
+        if not files_sent:
+            return
+        if first is None:
+            inst.store.set_setting(seen, str(micros(now)))
+        elif now - instant(int(first)) >= ABSENT_TWICE:
+            inst.store.drop_setting(seen)
+            settle(inst, message, False, now, "absent from Sent in two searches, and the server files Sent by itself")
 
 
 # --- drafts ----------------------------------------------------------------------------------------------------------

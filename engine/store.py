@@ -425,8 +425,12 @@ class Store:
             settled_at=message.settled_at and micros(message.settled_at),
         )
 
-    def settle_inbound(self, contact: str, now: datetime) -> int:
-        return self.database.change("settle_inbound", contact=contact, now=micros(now))
+    def settle_inbound(self, contact: str, enrollment: str, now: datetime) -> int:
+        return self.database.change("settle_inbound", contact=contact, enrollment=enrollment, now=micros(now))
+
+    def open_inbound_of(self, contact: str) -> list[InboundMessage]:
+        """Answers of this person that wait for a look, the oldest first."""
+        return self._all(InboundMessage, "open_inbound_of", contact=contact)
 
     def open_inbound(self) -> list[InboundMessage]:
         return self._all(InboundMessage, "open_inbound")

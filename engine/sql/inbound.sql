@@ -15,8 +15,12 @@ SELECT * FROM inbound WHERE id = :id;
 -- name: decide_inbound(id, event, rule, decision, settled_at)
 UPDATE inbound SET event = :event, rule = :rule, decision = :decision, settled_at = :settled_at WHERE id = :id;
 
--- name: settle_inbound(contact, now)
-UPDATE inbound SET settled_at = :now WHERE contact = :contact AND settled_at IS NULL;
+-- name: settle_inbound(contact, enrollment, now)
+UPDATE inbound SET settled_at = :now
+WHERE contact = :contact AND enrollment = :enrollment AND settled_at IS NULL;
+
+-- name: open_inbound_of(contact)
+SELECT * FROM inbound WHERE contact = :contact AND settled_at IS NULL ORDER BY received_at, id;
 
 -- name: open_inbound()
 SELECT * FROM inbound WHERE settled_at IS NULL ORDER BY received_at, id;
