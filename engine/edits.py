@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 from engine.core.happening import Changed
 from engine.core.machine import RUNNING, decide
 from engine.core.model import Enrollment
+from engine.core.needs import gather
 from engine.core.sequence import Sequence
 from engine.enrollments import facts, happen
+from engine.errors import UserError
 from engine.installation import Installation
 from engine.library import Library, pack, template_sources
 
@@ -156,6 +158,47 @@ def _move(inst: Installation, enrollment: Enrollment, now: datetime) -> Move | N
             return None
     email = contact.email if contact else ""
     return Move(email, enrollment.sequence, enrollment.step or "everything", zone, enrollment.due_at, due_at)
+
+
+def dates_moved(inst: Installation, email: str, sequence: str, values: Mapping[str, Any], now: datetime) -> list[Move]:
+    """Which steps ahead of someone enrolled would get another time by new values of variables; nothing is changed.
+
+    Raises UserError when they are not in it or a value is wrong."""
+    contact = inst.store.contact_at(email)
+    running = inst.store.enrollments_of(contact.id) if contact else []
+    chosen = [e for e in running if e.sequence == sequence and e.state in RUNNING]
+    known = inst.library.sequences.get(sequence)
+    if not contact or not chosen or not known:
+        raise UserError(f"{email} is not in {sequence}", remedy="whoelse status shows who is where")
+    zone = inst.place(contact, chosen[0].rep).zone
+    moves = []
+    for enrollment in chosen:
+        rep_zone = inst.config.place(inst.rep(enrollment.rep)).zone
+        kept, faults = gather(known, {**enrollment.variables, **values}, {}, rep_zone)
+        if faults:
+            raise UserError("; ".join(map(str, faults)))
+        before = _anchored(inst, known, enrollment, now)
+        after = _anchored(inst, known, replace(enrollment, variables=kept), now)
+        moves += [Move(email, sequence, s, zone, before.get(s), at) for s, at in after.items() if before.get(s) != at]
+    return moves
+
+
+def _anchored(inst: Installation, sequence: Sequence, enrollment: Enrollment, now: datetime) -> dict[str, datetime]:
+    """When the steps that are still ahead and go by a variable are due: (step, instant in UTC)."""
+    known = facts(inst, enrollment, sequence, now)
+    ids = [step.id for step in sequence.steps]
+    ahead = sequence.steps[ids.index(enrollment.step) :] if enrollment.step in ids else sequence.steps
+    found = {}
+    for step in ahead:
+        anchor = known.anchors.get(step.at.anchor) if step.at else None
+        if step.at is None or anchor is None:
+            continue
+        window = step.window or sequence.window
+        if not isinstance(anchor, datetime):
+            anchor = known.calendar.opens_on(window, known.place, anchor)
+        at = known.calendar.add(anchor, step.at.offset, known.place, step.at.sign)
+        found[step.id] = max(now, known.calendar.opening(window, (known.place,), at).at)
+    return found
 
 
 def apply(inst: Installation, library: Library, now: datetime) -> Installation:

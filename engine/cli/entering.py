@@ -1,0 +1,357 @@
+"""Putting somebody into a sequence, and seeing beforehand what that means: dates, words, the whole timeline."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import (
+    HERE,
+    ConfigFile,
+    Email,
+    Json,
+    Rep,
+    Values,
+    configuration,
+    edited,
+    example,
+    named_values,
+    working,
+)
+from engine.cli.output import now, print_json, remark, say, spoken, stamp, table, when, zone_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.core.needs import Refusal
+    from engine.enrollments import Wish
+    from engine.installation import Installation
+    from engine.notebook import Moment
+    from engine.simulate import Answer, Timeline
+
+commands = typer.Typer()
+
+SequenceName = Annotated[str, typer.Argument(metavar="SEQUENCE", help="The sequence's name.", show_default=False)]
+DANA = "whoelse enroll dana@acme.example"
+
+
+# --- enroll ----------------------------------------------------------------------------------------------------------
+
+
+@commands.command(
+    epilog=example(
+        f"{DANA} value_review --name 'Dana Whitfield' --company Acme \\",
+        "    -v review_call='2026-03-12 10:00' -v problems='Tenders took weeks' \\",
+        "    -v results='Tenders out in two days'",
+        f"{DANA} follow_up_1_1_1 -v prospect='Barry Jones <barry@northwind.example>' --dry-run",
+        f"{DANA} value_review --from dana.yaml",
+    )
+)
+def enroll(
+    email: Email,
+    sequence: SequenceName,
+    values: Values = [],  # noqa: B006  typer makes a list of its own each time
+    file: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.yaml", help="Variables from a file; -v beats them.")
+    ] = None,
+    rep: Rep = "",
+    name: Annotated[str, typer.Option("--name", help="Their name, if they are new.")] = "",
+    first_name: Annotated[str, typer.Option("--first-name", help="If it is not the first word of the name.")] = "",
+    company: Annotated[str, typer.Option("--company", help="Their company.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Their title.")] = "",
+    zone: Annotated[str, typer.Option("--zone", help="Their time zone, like Europe/Berlin.")] = "",
+    country: Annotated[str, typer.Option("--country", help="Whose holidays they keep, like DE.")] = "",
+    subdivision: Annotated[str, typer.Option("--subdivision", help="The part of the country, like BY.")] = "",
+    language: Annotated[str, typer.Option("--language", help="In which they are written to, like de.")] = "",
+    override: Annotated[
+        str, typer.Option("--override", metavar="REASON", help="Why a rule may be broken this once; it is recorded.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, and when.")] = False,
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Enroll somebody, and print the date and subject of every email to come."""
+    from engine.enrollments import Wish, enroll
+    from engine.simulate import rehearse
+
+    contact = {
+        "name": name, "first_name": first_name, "company": company, "title": title, "zone": zone,
+        "country": country.upper(), "subdivision": subdivision, "language": language,
+    }  # fmt: skip
+    given = {**_from_file(file), **named_values(values)}
+    inst = working(configuration(config))
+    _check_place(zone, country.upper(), subdivision)
+    wish = Wish(email, sequence, given, rep, override, {key: value for key, value in contact.items() if value})
+    at = now()
+    ahead = rehearse(inst, wish, at)
+    refusals = ahead.refusals
+    if not refusals and not dry_run:
+        entered = enroll(inst, wish, at)
+        refusals = tuple(entered) if isinstance(entered, list) else ()
+    if as_json:
+        print_json(
+            {"enrolled": not (refusals or dry_run), "refusals": _refusals(refusals), **_timeline(sequence, ahead)}
+        )
+    else:
+        _say_entered(wish, ahead, refusals, dry_run)
+    raise typer.Exit(1 if refusals else 0)
+
+
+def _check_place(zone: str, country: str, subdivision: str) -> None:
+    from engine.core.calendar import Place, place_problem
+    from engine.errors import UserError
+
+    said, _, remedy = place_problem(Place(zone or "UTC", country, subdivision)).partition("; ")
+    if said:
+        raise UserError(said, remedy=remedy)
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    """The variables in a YAML file. Raises UserError with everything that is wrong with it."""
+    from engine.core.problem import Problem
+    from engine.core.yaml_strict import decode, load
+    from engine.errors import UserError
+
+    if file is None:
+        return {}
+    try:
+        text, problems = decode(str(file), file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(file), "name a file after --from") from None
+    value, _, found = load(str(file), text)
+    problems = [*problems, *found]
+    if not problems and not isinstance(value, dict):
+        problems = [Problem(str(file), 1, 1, "type", "holds no variables", "write them as name: value")]
+    if problems:
+        raise UserError("the variables cannot be read", str(file), problems=problems)
+    return dict(value)
+
+
+def _refusals(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
+    return [{"rule": r.rule, "reason": r.reason, "remedy": r.remedy} for r in refusals]
+
+
+def _say_entered(wish: Wish, ahead: Timeline, refusals: Sequence[Refusal], dry_run: bool) -> None:
+    if refusals:
+        remark(f"whoelse: {wish.email} was not enrolled in {wish.sequence}:")
+        for refusal in refusals:
+            remark(f"  {refusal.reason}" + (f"; {refusal.remedy}" if refusal.remedy else ""))
+        return
+    say(f"{wish.email} would enter {wish.sequence}." if dry_run else f"{wish.email} is in {wish.sequence}.")
+    say("If nobody answers:")
+    for line in table([_row(moment, wish.sequence) for moment in ahead.moments if _to_come(moment)], "  "):
+        say(line)
+    zone = next((moment.zone for moment in ahead.moments), "")
+    say(f"Times are in {zone}. An answer stops it at once." if zone else "Nothing would be sent.")
+    if dry_run:
+        say("Nobody was enrolled: this was a dry run.")
+
+
+def _to_come(moment: Moment) -> bool:
+    """What `enroll` prints: emails, tasks and what is started; the timeline of `simulate` says the rest."""
+    return moment.action != "event"
+
+
+def _row(moment: Moment, main: str) -> tuple[str, str, str, str]:
+    where = moment.step if moment.sequence == main else f"{moment.sequence}: {moment.step}".rstrip(": ")
+    said = moment.subject + (f" ({moment.note})" if moment.note else "")
+    return when(moment.at, moment.zone), moment.action, where, said.strip()
+
+
+# --- change ----------------------------------------------------------------------------------------------------------
+
+
+@commands.command(epilog=example("whoelse change dana@acme.example value_review -v review_call='2026-03-19 10:00'"))
+def change(
+    email: Email,
+    sequence: SequenceName,
+    values: Values = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the dates that would move.")] = False,
+    config: ConfigFile = HERE,
+) -> None:
+    """Change a variable of someone enrolled, like a call that moved: shows the dates that move, then moves them."""
+    from engine.edits import dates_moved
+    from engine.enrollments import change
+
+    given = named_values(values)
+    if not given:
+        raise typer.BadParameter("say what changes, like -v review_call='2026-03-19 10:00'", param_hint="-v")
+    inst = working(configuration(config))
+    at = now()
+    moves = dates_moved(inst, email, sequence, given, at)
+    rows = [(m.step, when(m.was, m.zone), "->", when(m.due_at, m.zone)) for m in moves]
+    for line in table(rows) or ["No date moves."]:
+        say(line)
+    if dry_run:
+        say("Nothing was changed: this was a dry run.")
+        return
+    change(inst, email, sequence, given, at)
+    say(f"Changed: {', '.join(given)}.")
+
+
+# --- preview ---------------------------------------------------------------------------------------------------------
+
+
+@commands.command(
+    epilog=example(
+        "whoelse preview ask dana@acme.example", "whoelse preview ask dana@acme.example --step reminder --html"
+    )
+)
+def preview(
+    sequence: SequenceName,
+    email: Email,
+    step: Annotated[str, typer.Option("--step", metavar="ID", help="Only this step's email.")] = "",
+    values: Values = [],  # noqa: B006
+    rep: Rep = "",
+    html: Annotated[bool, typer.Option("--html", help="Write them as a page, and open it where a browser is.")] = False,
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Show the emails of a sequence exactly as they would go out to somebody. Nothing is sent or kept."""
+    from engine.preview import letters_of, page
+
+    inst = edited(configuration(config))
+    letters, invented = letters_of(inst, sequence, email, step, named_values(values), rep, now())
+    if invented:
+        remark(f"Sample values stand in for: {', '.join(invented)} (give your own with -v).")
+    if as_json:
+        fields = ("step", "to", "subject", "text", "html")
+        print_json([{name: getattr(letter, name) for name in fields} for letter in letters])
+    elif html:
+        _show_page(page(sequence, letters))
+    else:
+        for letter in letters:
+            say(f"--- {letter.step}")
+            say(f"From: {letter.sender}\nTo: {letter.to}\nSubject: {letter.subject}\n")
+            say(letter.text.rstrip() + "\n")
+
+
+def _show_page(content: str) -> None:
+    import tempfile
+    import webbrowser
+
+    from engine.cli.output import opens_browser
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="whoelse-", delete=False, encoding="utf-8") as file:
+        file.write(content)
+    say(file.name)
+    if opens_browser():
+        webbrowser.open(Path(file.name).as_uri())
+
+
+# --- simulate --------------------------------------------------------------------------------------------------------
+
+
+@commands.command(
+    epilog=example(
+        "whoelse simulate value_review",
+        "whoelse simulate ask --begin '2026-03-02 09:30' --when named@+3d",
+        "whoelse simulate ask dana@acme.example --when out_of_office@2026-03-05T10:00",
+    )
+)
+def simulate(
+    sequence: SequenceName,
+    email: Annotated[
+        str, typer.Argument(metavar="[EMAIL]", help="Somebody; without it, an invented sample.", show_default=False)
+    ] = "",
+    begin: Annotated[str, typer.Option("--begin", metavar="TIME", help="When it begins; now if not given.")] = "",
+    events: Annotated[
+        list[str], typer.Option("--when", metavar="EVENT@TIME", help="What happens, at `+3d` or at a time; repeat it.")
+    ] = [],  # noqa: B006
+    values: Values = [],  # noqa: B006
+    rep: Rep = "",
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Play a sequence through on a virtual clock, over weekends, holidays and clock changes. Nothing is sent or kept."""
+    from engine.simulate import SAMPLE_PROSPECT, timeline
+
+    inst = edited(configuration(config))
+    wish, zone = _wish(inst, sequence, email, named_values(values), rep)
+    start = _instant(begin, zone, "--begin") if begin else now()
+    answers = [_answer(text, zone, wish.values.get("prospect") or SAMPLE_PROSPECT) for text in events]
+    played = timeline(inst, wish, start, answers)
+    if as_json:
+        print_json(_timeline(sequence, played))
+    elif played.refusals:
+        _say_entered(wish, played, played.refusals, dry_run=True)
+    else:
+        say(f"{sequence} for {wish.email}, beginning {when(start, zone)} ({zone}):")
+        for line in table([_row(moment, sequence) for moment in played.moments], "  "):
+            say(line)
+        say(f"In the end: {spoken(played.outcome)}.")
+    raise typer.Exit(1 if played.refusals else 0)
+
+
+def _wish(inst: Installation, sequence: str, email: str, given: Mapping[str, Any], rep: str) -> tuple[Wish, str]:
+    """What to play, and in which zone times without offset are. Somebody known is taken as they are."""
+    from dataclasses import replace
+
+    from engine.simulate import sample_wish
+
+    wish = sample_wish(inst, sequence)
+    wish = replace(wish, values={**wish.values, **given}, rep=rep or wish.rep)
+    if email:
+        known = inst.store.contact_at(email)
+        wish = replace(wish, email=email, contact={}, rep=rep or (known.owner if known else wish.rep))
+    contact = inst.store.contact_at(wish.email)
+    return wish, zone_of(inst.config, contact, wish.rep)
+
+
+def _timeline(sequence: str, played: Timeline) -> dict[str, Any]:
+    """The documented shape."""
+    return {
+        "sequence": sequence,
+        "timeline": [
+            {"at": stamp(m.at, m.zone), "step": m.step, "action": m.action, "subject": m.subject, "note": m.note}
+            for m in played.moments
+        ],
+        "outcome": played.outcome,
+        **({"refusals": _refusals(played.refusals)} if played.refusals else {}),
+    }
+
+
+UNITS = {
+    "m": "minutes", "h": "hours", "d": "days", "w": "weeks", "mo": "months", "bd": "business days",
+    "min": "minutes",
+}  # fmt: skip
+_SHORT = re.compile(r"\+\s*(\d{1,5})\s*(mo|bd|min|[mhdw])")
+
+
+def _answer(text: str, zone: str, person: Any) -> Answer:
+    """`named@+3d`, `reply@+2 business days`, `declined@2026-03-05T10:00`."""
+    from engine.core.duration import parse_duration
+    from engine.simulate import ANSWERS, Answer
+
+    event, _, at = text.partition("@")
+    if event not in ANSWERS or not at:
+        hint = f"write one of {', '.join(ANSWERS)}, then @+3d or @2026-03-05T10:00"
+        raise typer.BadParameter(f"{text!r} is no event with its time; {hint}", param_hint="--when")
+    data = {"people": [person]} if event in ("named", "introduced") else {}
+    if not at.startswith("+"):
+        return Answer(_instant(at, zone, "--when"), event, data)
+    short = _SHORT.fullmatch(at)
+    try:
+        return Answer(
+            parse_duration(f"{short[1]} {UNITS[short[2]]}" if short else at[1:].strip(), "comes after"), event, data
+        )
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}", param_hint="--when") from None
+
+
+def _instant(text: str, zone: str, option: str) -> datetime:
+    """The instant in UTC of a time in that zone, or with an offset of its own."""
+    from datetime import UTC
+
+    from engine.core.calendar import to_utc
+
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else to_utc(at, zone)
+    except (ValueError, OverflowError):
+        hint = "write it like 2026-03-02T09:30"
+        raise typer.BadParameter(f"{text!r} is no time; {hint}", param_hint=option) from None

@@ -1,0 +1,433 @@
+"""The rep's lists: answers that need a look, what is to do, what waits for approval, what nobody knows. Each item has a short
+handle, and a word that settles it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import HERE, ConfigFile, Json, Values, configuration, example, named_values, store_of, working
+from engine.cli.output import (
+    chosen,
+    count,
+    folded,
+    handles,
+    now,
+    print_json,
+    quoted,
+    say,
+    spoken,
+    stamp,
+    table,
+    when,
+    zone_of,
+)
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.core.model import Contact, InboundMessage, OutboxMessage, Task
+    from engine.installation import Installation
+    from engine.store import Store
+
+commands = typer.Typer()
+
+LINES_MAX = 6
+Handle = Annotated[str, typer.Argument(metavar="ID", help="Its handle on the list.", show_default=False)]
+
+
+def _who(contact: Contact | None) -> str:
+    if contact is None:
+        return "somebody"
+    return f"{contact.name} <{contact.email}>" if contact.name else contact.email
+
+
+# --- replies ---------------------------------------------------------------------------------------------------------
+
+
+@commands.command(
+    epilog=example(
+        "whoelse replies",
+        "whoelse replies dana@acme.example",
+        "whoelse replies dana@acme.example named -v prospect='Barry Jones <barry@northwind.example>'",
+        "whoelse replies dana@acme.example continue",
+    )
+)
+def replies(
+    email: Annotated[str, typer.Argument(metavar="[EMAIL]", help="Whose answer.", show_default=False)] = "",
+    word: Annotated[
+        str,
+        typer.Argument(
+            metavar="[WORD]",
+            help="What it is: an event like confirmed or declined, `continue`, or `stop`.",
+            show_default=False,
+        ),
+    ] = "",
+    values: Values = [],  # noqa: B006
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Answers that need a look; with EMAIL one person's in full, with WORD settles it."""
+    from engine.errors import UserError
+
+    loaded = configuration(config)
+    if word:
+        from engine.inbox import settle
+
+        for line in settle(working(loaded), email, word, named_values(values), now()):
+            say(f"{email}: {line}")
+        return
+    store = store_of(loaded)
+    found = [(message, store.contact(message.contact)) for message in store.open_inbound()]
+    if email:
+        contact = store.contact_at(email)
+        found = [(m, c) for m, c in found if contact and c and c.id == contact.id]
+        if not found and not as_json:
+            raise UserError(f"no answer of {email} waits for a look", remedy="whoelse replies lists those that do")
+    if as_json:
+        print_json([_reply_json(loaded, message, contact) for message, contact in found])
+    else:
+        _say_replies(loaded, found, full=bool(email))
+
+
+def _reply_json(config: Config, message: InboundMessage, contact: Contact | None) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "email": contact.email if contact else message.sender,
+        "from": message.sender,
+        "at": stamp(message.received_at, zone_of(config, contact, message.mailbox)),
+        "subject": message.subject,
+        "event": message.event,
+        "rule": message.rule,
+        "decision": message.decision,
+        "text": message.text,
+    }
+
+
+def _say_replies(config: Config, found: list[tuple[InboundMessage, Contact | None]], full: bool) -> None:
+    for message, contact in found:
+        at = when(message.received_at, zone_of(config, contact, message.mailbox))
+        say(f"{contact.email if contact else message.sender}  {at}")
+        say(f"  {message.subject}")
+        for line in quoted(message.text or "(the text is not kept any more)", "  ", 0 if full else LINES_MAX):
+            say(line)
+        say(f"  read as {spoken(message.event)} ({message.rule}): {message.decision}\n")
+    if not found:
+        say("No answer waits for a look.")
+        return
+    say("Settle one: whoelse replies EMAIL confirmed|declined|named|introduced|continue|stop")
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+tasks = typer.Typer()
+commands.add_typer(tasks, name="tasks")
+
+
+@tasks.callback(
+    invoke_without_command=True, epilog=example("whoelse tasks", "whoelse tasks show 1f3a", "whoelse tasks done 1f3a")
+)
+def list_tasks(context: typer.Context, config: ConfigFile = HERE, as_json: Json = False) -> None:
+    """What is to do, the urgent first; `done` ticks one off."""
+    if context.invoked_subcommand:
+        context.obj = config
+        return
+    loaded = configuration(config)
+    store = store_of(loaded)
+    found = sorted(store.open_tasks(), key=lambda task: (not task.urgent, task.created_at))
+    people = {task.contact: store.contact(task.contact) for task in found}
+    if as_json:
+        print_json([_task_json(loaded, task, people[task.contact]) for task in found])
+        return
+    short = handles(task.id for task in found)
+    rows = [
+        (short[t.id], when(t.created_at, zone_of(loaded, None, t.rep)), ("urgent: " if t.urgent else "") + t.title)
+        for t in found
+    ]
+    for line in table(rows) or ["Nothing is to do."]:
+        say(line)
+    if found:
+        say("\nwhoelse tasks show ID says more, whoelse tasks done ID ticks it off.")
+
+
+def _task_json(config: Config, task: Task, contact: Contact | None) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "kind": task.kind,
+        "email": contact.email if contact else "",
+        "rep": task.rep,
+        "title": task.title,
+        "text": task.text,
+        "urgent": task.urgent,
+        "created_at": stamp(task.created_at, zone_of(config, None, task.rep)),
+        "note": task.note,
+    }
+
+
+def _task(store: Store, handle: str) -> str:
+    return chosen(handle, [task.id for task in store.open_tasks()], "task", "whoelse tasks")
+
+
+@tasks.command("show", epilog=example("whoelse tasks show 1f3a"))
+def show_task(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+    """One task in full."""
+    loaded = configuration(_either(context, config))
+    store = store_of(loaded)
+    task = store.task(_task(store, handle))
+    assert task is not None, "chosen from the list"
+    say(task.title)
+    about = [_who(store.contact(task.contact)), when(task.created_at, zone_of(loaded, None, task.rep))]
+    say(", ".join(about) + "\n")
+    for part in task.text.strip().split("\n"):
+        for line in folded(part):
+            say(line)
+    if task.note:
+        say(f"\n{task.note}")
+
+
+@tasks.command("done", epilog=example("whoelse tasks done 1f3a", "whoelse tasks done 1f3a --note 'called, all well'"))
+def finish_task(
+    context: typer.Context,
+    handle: Handle,
+    note: Annotated[str, typer.Option("--note", help="What came of it; it is kept in the story.")] = "done",
+    config: ConfigFile = HERE,
+) -> None:
+    """Tick a task off; a sequence that waited for it goes on."""
+    from engine.enrollments import finish_task
+
+    inst = working(configuration(_either(context, config)))
+    task = finish_task(inst, _task(inst.store, handle), now(), note)
+    say(f"Done: {task.title}")
+
+
+def _either(context: typer.Context, own: Any) -> Any:
+    """`whoelse tasks --config X done ID` and `whoelse tasks done ID --config X` mean the same."""
+    return own if own != HERE or context.obj is None else context.obj
+
+
+# --- drafts ----------------------------------------------------------------------------------------------------------
+
+drafts = typer.Typer()
+commands.add_typer(drafts, name="drafts")
+
+
+@drafts.callback(
+    invoke_without_command=True,
+    epilog=example(
+        "whoelse drafts", "whoelse drafts show 1f3a", "whoelse drafts approve 1f3a", "whoelse drafts edit 1f3a"
+    ),
+)
+def list_drafts(context: typer.Context, config: ConfigFile = HERE, as_json: Json = False) -> None:
+    """Emails that wait for your word: show, approve, edit or reject one."""
+    from engine.core.model import OutboxState
+
+    if context.invoked_subcommand:
+        context.obj = config
+        return
+    loaded = configuration(config)
+    if as_json:
+        inst = working(loaded)
+        print_json([_draft_json(inst, draft) for draft in inst.store.outbox_in(OutboxState.DRAFT)])
+        return
+    store = store_of(loaded)
+    found = store.outbox_in(OutboxState.DRAFT)
+    short = handles(draft.id for draft in found)
+    rows = [(short[d.id], d.recipient, _draft_about(store, d), _draft_since(loaded, store, d)) for d in found]
+    for line in table(rows) or ["No draft waits for you."]:
+        say(line)
+    if found:
+        say("\nwhoelse drafts show ID prints one; approve, edit or reject ID decides.")
+
+
+def _draft_about(store: Store, draft: OutboxMessage) -> str:
+    enrollment = store.enrollment(draft.enrollment)
+    return f"{enrollment.sequence if enrollment else '?'}: {draft.step}"
+
+
+def _draft_since(config: Config, store: Store, draft: OutboxMessage) -> str:
+    since = f"since {when(draft.not_before, zone_of(config, None, draft.mailbox))}"
+    return f"{since}: {draft.note}" if draft.note else since
+
+
+def _draft_json(inst: Installation, draft: OutboxMessage) -> dict[str, Any]:
+    subject, text = _draft_words(inst, draft)
+    return {
+        "id": draft.id,
+        "to": draft.recipient,
+        "about": _draft_about(inst.store, draft),
+        "since": stamp(draft.not_before, zone_of(inst.config, None, draft.mailbox)),
+        "note": draft.note,
+        "subject": subject,
+        "text": text,
+    }
+
+
+def _draft(inst: Installation, handle: str) -> OutboxMessage:
+    from engine.core.model import OutboxState
+
+    found = {draft.id: draft for draft in inst.store.outbox_in(OutboxState.DRAFT)}
+    return found[chosen(handle, found, "draft", "whoelse drafts")]
+
+
+def _draft_words(inst: Installation, draft: OutboxMessage) -> tuple[str, str]:
+    """Subject and text as they would leave at this moment."""
+    from engine.letters import write
+
+    enrollment = inst.store.enrollment(draft.enrollment)
+    assert enrollment is not None, "a draft has its enrollment"
+    letter = write(inst, enrollment, draft, now())
+    return letter.subject, letter.text
+
+
+@drafts.command("show", epilog=example("whoelse drafts show 1f3a"))
+def show_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+    """One draft, as it would leave now."""
+    inst = working(configuration(_either(context, config)))
+    draft = _draft(inst, handle)
+    _say_draft(draft, *_draft_words(inst, draft))
+
+
+def _say_draft(draft: OutboxMessage, subject: str, text: str) -> None:
+    say(f"From: {draft.mailbox}\nTo: {draft.recipient}\nSubject: {subject}\n")
+    say(text.rstrip())
+
+
+@drafts.command("approve", epilog=example("whoelse drafts approve 1f3a"))
+def approve_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+    """Let a draft go, in exactly the words that are printed."""
+    inst = working(configuration(_either(context, config)))
+    draft = _draft(inst, handle)
+    subject, text = _draft_words(inst, draft)
+    _say_draft(draft, subject, text)
+    _let_go(inst, draft, "", "")
+
+
+def _let_go(inst: Installation, draft: OutboxMessage, subject: str, text: str) -> None:
+    from engine.errors import UserError
+    from engine.outbox import approve
+
+    if not approve(inst, draft, now(), subject, text):
+        raise UserError(
+            "the draft was withdrawn or decided meanwhile", remedy=f"whoelse show {draft.recipient} says why"
+        )
+    say(f"\nApproved: it leaves with the next window (whoelse show {draft.recipient}).")
+
+
+@drafts.command("edit", epilog=example("whoelse drafts edit 1f3a"))
+def edit_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+    """Open a draft in $EDITOR; what is saved goes out word for word, an empty file changes nothing."""
+    from engine.errors import UserError
+
+    inst = working(configuration(_either(context, config)))
+    draft = _draft(inst, handle)
+    subject, text = _draft_words(inst, draft)
+    written = _edited(subject, text)
+    if written is None:
+        say("Nothing was changed; the draft still waits.")
+        return
+    head, _, body = written.partition("\n")
+    if not head.lower().startswith("subject:") or not body.strip():
+        raise UserError(
+            "the draft lost its first line `Subject: …` or its text", remedy="edit it again; it still waits"
+        )
+    _let_go(inst, draft, head.partition(":")[2].strip(), body.strip() + "\n")
+
+
+def _edited(subject: str, text: str) -> str | None:
+    """What the rep's editor leaves of it; None when nothing was changed or all was deleted."""
+    import os
+    import shlex
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    from engine.errors import UserError
+
+    before = f"Subject: {subject}\n\n{text.rstrip()}\n"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="whoelse-") as folder:
+        file = Path(folder) / "draft.txt"
+        file.write_text(before, encoding="utf-8")
+        try:
+            code = subprocess.run([*shlex.split(editor), str(file)]).returncode  # noqa: S603  the rep's own editor
+        except OSError as error:
+            raise UserError(f"the editor {editor!r} cannot be started: {error.strerror}", remedy="set EDITOR") from None
+        if code:
+            raise UserError(f"the editor {editor!r} ended with exit code {code}", remedy="the draft still waits")
+        after = file.read_text(encoding="utf-8", errors="replace")
+    return None if not after.strip() or after == before else after
+
+
+@drafts.command("reject", epilog=example("whoelse drafts reject 1f3a"))
+def reject_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+    """Drop a draft: its step is skipped and the sequence goes on."""
+    from engine.errors import UserError
+    from engine.outbox import reject
+
+    inst = working(configuration(_either(context, config)))
+    draft = _draft(inst, handle)
+    if not reject(inst, draft, now()):
+        raise UserError(
+            "the draft was withdrawn or decided meanwhile", remedy=f"whoelse show {draft.recipient} says why"
+        )
+    say(f"Rejected: {draft.step} to {draft.recipient} is skipped.")
+
+
+# --- doubts ----------------------------------------------------------------------------------------------------------
+
+
+@commands.command(epilog=example("whoelse doubts", "whoelse doubts 1f3a sent", "whoelse doubts 1f3a not-sent"))
+def doubts(
+    handle: Annotated[str, typer.Argument(metavar="[ID]", help="Its handle on the list.", show_default=False)] = "",
+    word: Annotated[str, typer.Argument(metavar="[sent|not-sent]", help="What you know.", show_default=False)] = "",
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Messages of which nobody knows whether they went out, with the evidence; `sent` or `not-sent` settles one."""
+    from engine.core.model import OutboxState
+
+    loaded = configuration(config)
+    if handle or word:
+        _settle_doubt(loaded, handle, word)
+        return
+    store = store_of(loaded)
+    found = store.outbox_in(OutboxState.IN_DOUBT)
+    if as_json:
+        fields = ("id", "recipient", "mailbox", "subject", "message_id", "step", "note")
+        print_json(
+            [
+                {
+                    **{name: getattr(d, name) for name in fields},
+                    "tried_until": stamp(d.deadline, zone_of(loaded, None, d.mailbox)),
+                }
+                for d in found
+            ]
+        )
+        return
+    short = handles(message.id for message in found)
+    for message in found:
+        zone = zone_of(loaded, None, message.mailbox)
+        say(f"{short[message.id]}  {message.recipient}: {message.subject}")
+        say(f"  from {message.mailbox}, {when(message.deadline, zone)}: {message.note}")
+        say(f"  look for {message.message_id} in your Sent folder, or ask {message.recipient}\n")
+    say(
+        f"{count(len(found), 'message')} in doubt. Settle one: whoelse doubts ID sent|not-sent (not-sent sends it again)"
+        if found
+        else "Nothing is in doubt."
+    )
+
+
+def _settle_doubt(config: Config, handle: str, word: str) -> None:
+    from engine.core.model import OutboxState
+    from engine.errors import UserError
+    from engine.outbox import settle
+
+    if word not in ("sent", "not-sent"):
+        raise typer.BadParameter("say `sent` or `not-sent` behind the ID", param_hint="sent|not-sent")
+    inst = working(config)
+    found = {message.id: message for message in inst.store.outbox_in(OutboxState.IN_DOUBT)}
+    message = found[chosen(handle, found, "doubt", "whoelse doubts")]
+    if not settle(inst, message, word == "sent", now(), "the rep says so"):
+        raise UserError("the doubt was settled meanwhile", remedy=f"whoelse show {message.recipient} says how")
+    then = "the sequence goes on" if word == "sent" else "the same email is sent again"
+    say(f"{message.recipient}: {message.subject}: {word}; {then}.")

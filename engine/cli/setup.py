@@ -1,0 +1,283 @@
+"""The project folder: made, checked, tried out, and its edits put to work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import HERE, ConfigFile, Json, configuration, example, store_of
+from engine.cli.output import count, now, print_json, remark, say
+
+if TYPE_CHECKING:
+    from engine.config import Config, Mailbox
+    from engine.core.problem import Problem
+
+commands = typer.Typer()
+
+IGNORED = ("secret.key", "*.db", "*.db-*", ".env")
+NEXT = ("whoelse check", "whoelse simulate value_review", "whoelse enroll dana@acme.example value_review --help")
+
+
+@commands.command(epilog=example("whoelse demo", "whoelse demo --keep demo-project"))
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the project that it ran, for a look.")
+    ] = None,
+) -> None:
+    """Show the whole of it with nothing set up: servers on this machine, clients that answer, weeks in a minute."""
+    from engine.demo import run
+
+    raise typer.Exit(run(keep))
+
+
+# --- init ------------------------------------------------------------------------------------------------------------
+
+
+@commands.command(epilog=example("whoelse init", "whoelse init referrals"))
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder; it is made if it is not there.", show_default=False)
+    ] = Path(),
+) -> None:
+    """Make a project: config.yaml with comments, sequences, templates and a key. Nothing is ever overwritten."""
+    from engine.library import shipped_folder
+    from engine.secrets import create_key
+
+    shipped = shipped_folder()
+    files = dict(_to_copy(shipped))
+    _refuse_to_overwrite(folder, ["secret.key", *map(str, files)])
+    for name, source in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    create_key(folder / "secret.key")
+    _ignore(folder / ".gitignore")
+    say(f"A project is in {folder.resolve()}: config.yaml, sequences/, templates/, secret.key.")
+    say("Keep a copy of secret.key in a safe place: answers are recognised by it.\n")
+    say("Next:")
+    for command in ([f"cd {folder}"] if folder != Path() else []) + list(NEXT):
+        say(f"  {command}")
+    say("\nThen fill in your mailbox in config.yaml, and: whoelse check --connect")
+
+
+def _to_copy(shipped: Path) -> Iterator[tuple[Path, Path]]:
+    """(name below the project, file) of everything that a project begins with."""
+    yield Path("config.yaml"), shipped / "config.example.yaml"
+    for part in ("sequences", "templates"):
+        for file in sorted(f for f in (shipped / part).rglob("*") if f.is_file()):
+            yield file.relative_to(shipped), file
+
+
+def _refuse_to_overwrite(folder: Path, names: Sequence[str]) -> None:
+    from engine.errors import UserError
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError("is a file", str(folder), "name a folder")
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(
+            f"{there[0]}{more} is there already", str(folder), "name another folder: nothing is overwritten"
+        )
+
+
+def _ignore(file: Path) -> None:
+    """What must never be committed; lines that somebody wrote stay."""
+    known = file.read_text(encoding="utf-8") if file.exists() else ""
+    missing = [line for line in IGNORED if line not in known.splitlines()]
+    end = "" if not known or known.endswith("\n") else "\n"
+    file.write_text(known + end + "".join(f"{line}\n" for line in missing), encoding="utf-8")
+
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+
+@commands.command(epilog=example("whoelse check", "whoelse check --connect"))
+def check(
+    config: ConfigFile = HERE,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also log in to every mailbox's SMTP and IMAP server.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong in the config, the sequences and the templates, before anybody is enrolled."""
+    from engine.core.problem import has_errors
+
+    loaded, problems = _checked(config)
+    ok = not has_errors(problems)
+    if as_json:
+        print_json({"ok": ok, "problems": [_as_json(problem) for problem in problems]})
+    else:
+        _say_problems(problems)
+    if connect and loaded and ok:
+        ok = _connect(loaded, remark if as_json else say)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _checked(path: Path) -> tuple[Config | None, list[Problem]]:
+    """The config, where it can be read, and everything that is wrong. A config with errors is an answer of `check`."""
+    from engine.config import load_config
+    from engine.errors import UserError
+    from engine.project import read_library
+
+    try:
+        config = load_config(path, os.environ, thorough=True)
+    except UserError as error:
+        if not error.problems:
+            raise
+        return None, list(error.problems)
+    return config, read_library(config)[1]
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    fields = ("severity", "file", "line", "column", "code", "message", "hint")
+    return {name: getattr(problem, name) for name in fields}
+
+
+def _say_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        mark = "warning: " if problem.severity == "warning" else ""
+        say(f"{problem.file}:{problem.line}:{problem.column}: {mark}{problem.message}")
+        if problem.hint:
+            say(f"    {problem.hint}")
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    if problems:
+        say()
+    said = [count(errors, "error") if errors else "Nothing is wrong"]
+    say(", ".join(said + ([count(warnings, "warning")] if warnings else [])) + ".")
+
+
+def _connect(config: Config, tell: Any) -> bool:
+    results = [_log_in(mailbox, tell) for mailbox in config.mailboxes]
+    return all(results)
+
+
+def _log_in(mailbox: Mailbox, tell: Any) -> bool:
+    """Both servers of one mailbox; what goes wrong with one does not hide the other."""
+    import asyncio
+
+    from engine import imap, smtp
+    from engine.daemon import account
+    from engine.errors import UserError
+
+    well = True
+    for kind, name in (("smtp", "SMTP"), ("imap", "IMAP")):
+        try:
+            reached = account(mailbox, kind)
+            found: Any = asyncio.run(smtp.check(reached)) if kind == "smtp" else imap.check(reached)
+        except UserError as error:
+            found = str(error)
+        well = well and not isinstance(found, str)
+        folders = f": {', '.join(f'{role} is {folder!r}' for role, folder in sorted(found.items()))}" if found else ""
+        tell(f"{mailbox.address}: {name} " + (found if isinstance(found, str) else f"works{folders}"))
+    return well
+
+
+# --- test, schema ----------------------------------------------------------------------------------------------------
+
+
+@commands.command("test", epilog=example("whoelse test", "whoelse test ask"))
+def scenarios(
+    sequence: Annotated[str, typer.Argument(metavar="[SEQUENCE]", help="Only this one's.", show_default=False)] = "",
+    config: ConfigFile = HERE,
+    as_json: Json = False,
+) -> None:
+    """Run the scenarios of all sequences on a virtual clock, and say what no scenario reaches."""
+    from engine.errors import UserError
+    from engine.project import edited_library
+    from engine.scenarios import coverage, run_scenarios
+
+    loaded = configuration(config)
+    library = edited_library(loaded)
+    if sequence and sequence not in library.sequences:
+        known = ", ".join(sorted(library.sequences))
+        raise UserError(f"there is no sequence {sequence!r}", remedy=f"there are {known}")
+    results = run_scenarios(library, loaded, sequence)
+    failed = [result for result in results if not result.passed]
+    unreached = coverage(library, results)
+    if as_json:
+        fields = ("sequence", "scenario", "passed", "message")
+        print_json(
+            {
+                "passed": not failed,
+                "results": [{name: getattr(result, name) for name in fields} for result in results],
+                "unreached": unreached,
+            }
+        )
+    else:
+        _say_results(results, failed, unreached)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _say_results(results: Sequence[Any], failed: Sequence[Any], unreached: Any) -> None:
+    for result in failed:
+        say(f"{result.sequence}: {result.scenario}: failed")
+        say("\n".join(f"    {line}" for line in result.message.splitlines()))
+    for line in unreached:
+        say(f"no scenario reaches {line}")
+    say(f"{count(len(results) - len(failed), 'scenario')} passed, {len(failed)} failed.")
+
+
+@commands.command(epilog=example("whoelse schema sequence > sequence.schema.json"))
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="sequence|triggers|config", show_default=False)] = "sequence",
+) -> None:
+    """Print the JSON Schema of a kind of file, for editors that complete and check while one writes."""
+    from engine.config import config_schema
+    from engine.core.schema import sequence_schema, triggers_schema
+
+    schemas = {"sequence": sequence_schema, "triggers": triggers_schema, "config": config_schema}
+    if kind not in schemas:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(schemas)}")
+    print_json(schemas[kind]())
+
+
+# --- plan, apply -----------------------------------------------------------------------------------------------------
+
+
+@commands.command(epilog=example("whoelse plan"))
+def plan(config: ConfigFile = HERE, as_json: Json = False) -> None:
+    """Print what the edits on disk mean for those in flight. Nothing happens."""
+    _plan(config, as_json, doing=False)
+
+
+@commands.command(epilog=example("whoelse apply"))
+def apply(config: ConfigFile = HERE, as_json: Json = False) -> None:
+    """Put the edits on disk to work: what runs from now on is these files."""
+    _plan(config, as_json, doing=True)
+
+
+def _plan(path: Path, as_json: bool, doing: bool) -> None:
+    """Opened by hand: the ordinary opening would have applied the edits already."""
+    from dataclasses import asdict
+
+    from engine import edits
+    from engine.installation import Installation
+    from engine.library import unpack
+    from engine.project import edited_library
+    from engine.secrets import installation_key
+
+    config = configuration(path)
+    library = edited_library(config)
+    store = store_of(config)
+    applied = store.applied_library()
+    inst = Installation(config, store, unpack(applied[1] if applied else "{}"), installation_key(config, os.environ))
+    found = edits.plan(inst, library, now())
+    if doing and found:
+        edits.apply(inst, library, now())
+    if as_json:
+        print_json({**asdict(found), "applied": doing})
+        return
+    for line in found.lines():
+        say(line)
+    if not found:
+        say("Nothing has changed since the last apply.")
+    elif doing:
+        say("\nApplied.")
+    else:
+        say("\nNothing has happened yet. `whoelse apply` makes it so.")

@@ -1,0 +1,148 @@
+"""The emails of a sequence as they would go out to somebody now, to the byte: written by the same code as what leaves, in a scratch
+store, so that nothing is sent, kept or locked. What an enrollment would lack is invented, and said to be."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.core.machine import sends
+from engine.core.model import Enrollment, OutboxMessage, OutboxState, Person
+from engine.core.needs import gather
+from engine.core.sequence import Sequence, Step
+from engine.enrollments import prepare
+from engine.errors import UserError
+from engine.installation import Installation
+from engine.letters import scene, write
+from engine.simulate import Simulation, sample_wish
+
+#: Rules of conduct do not stand against looking.
+WHY = "a preview"
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """One email: `to` and `sender` as their headers have them, `raw` the bytes that would leave."""
+
+    step: str
+    sender: str
+    to: str
+    subject: str
+    text: str
+    html: str
+    raw: bytes
+
+
+def letters_of(
+    inst: Installation, sequence: str, email: str, step: str, given: Mapping[str, Any], rep: str, now: datetime
+) -> tuple[list[Previewed], list[str]]:
+    """The emails of a sequence, or of its one `step`, to `email` at `now` (UTC), and which variables were invented.
+
+    Somebody enrolled is taken with what they were enrolled with. Raises UserError, and RenderError where a template fails."""
+    known = inst.library.sequences.get(sequence)
+    simulation = Simulation(inst, now)
+    simulation.bring(inst.store, email)
+    enrollment, invented = _enrollment(simulation.inst, inst, sequence, email, given, rep, now)
+    assert known is not None, "an unknown sequence was refused"
+    steps = [s for s in known.steps if sends(s)]
+    if step and step not in [s.id for s in steps]:
+        raise UserError(f"{sequence} has no email step {step!r}", remedy=f"it has {', '.join(s.id for s in steps)}")
+    found = []
+    for number, each in enumerate(steps):
+        if each.id == step or _wanted(simulation.inst, enrollment, each, now):
+            found.append(_written(simulation.inst, enrollment, known, each, now + timedelta(microseconds=number)))
+    return [letter for letter in found if step in ("", letter.step)], invented
+
+
+def _enrollment(
+    scratch: Installation,
+    inst: Installation,
+    sequence: str,
+    email: str,
+    given: Mapping[str, Any],
+    rep: str,
+    now: datetime,
+) -> tuple[Enrollment, list[str]]:
+    """Somebody's own enrollment with what was given over it; else one that is made up for the look."""
+    sample = sample_wish(inst, sequence, now)
+    contact = inst.store.contact_at(email)
+    theirs = [e for e in inst.store.enrollments_of(contact.id) if e.sequence == sequence] if contact else []
+    if theirs:
+        zone = inst.config.place(inst.rep(theirs[-1].rep)).zone
+        kept, faults = gather(inst.library.sequences[sequence], {**theirs[-1].variables, **given}, {}, zone)
+        if faults:
+            raise UserError("; ".join(map(str, faults)))
+        return replace(theirs[-1], variables=kept), []
+    names = {} if contact else dict(sample.contact)
+    owner = rep or (contact.owner if contact else "") or sample.rep
+    values = {**sample.values, **given}
+    made = prepare(scratch, replace(sample, email=email, values=values, rep=owner, override=WHY, contact=names), now)
+    if not isinstance(made, Enrollment):
+        raise UserError("; ".join(map(str, made)))
+    return made, [
+        *(name for name in sample.values if name not in given),
+        *(["their name and company"] if names else []),
+    ]
+
+
+def _wanted(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> bool:
+    if step.aside or not step.condition:
+        return not step.aside
+    return bool(inst.library.templates.expression(step.condition, scene(inst, enrollment, now)))
+
+
+def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, step: Step, now: datetime) -> Previewed:
+    """Written, and then taken as sent, so that the next goes on in its thread."""
+    row = OutboxMessage(
+        id=inst.store.new_id(),
+        enrollment=enrollment.id,
+        step=step.id,
+        visit=enrollment.visits.get(step.id, 1),
+        attempt=0,
+        mailbox=enrollment.rep,
+        contact=enrollment.contact,
+        recipient="",
+        state=OutboxState.SENT,
+        due_at=now,
+        not_before=now,
+        follow_up=False,
+        sent_at=now,
+    )
+    letter = write(inst, enrollment, row, now)
+    if (step.thread or sequence.thread) != "new":
+        sent = replace(row, message_id=letter.message_id, own_id=letter.own_id)
+        if inst.store.enrollment(enrollment.id) is None:
+            inst.store.add_enrollment(enrollment)
+        inst.store.add_outbox(replace(sent, thread=letter.thread, subject=letter.subject))
+    rep = inst.rep(enrollment.rep)
+    return Previewed(
+        step.id,
+        _named(Person(rep.name, rep.address)),
+        _named(letter.recipient),
+        letter.subject,
+        letter.text,
+        letter.html,
+        letter.raw,
+    )
+
+
+def _named(person: Person) -> str:
+    return f"{person.name} <{person.email}>" if person.name else person.email
+
+
+def page(sequence: str, letters: list[Previewed]) -> str:
+    """All of them as one page for a browser, each in a frame that can run and load nothing."""
+    frames = "".join(
+        f"<h2>{html.escape(letter.step)}</h2><p>To: {html.escape(letter.to)}<br>Subject: {html.escape(letter.subject)}</p>"
+        f'<iframe sandbox srcdoc="{html.escape(letter.html)}" style="width:100%;height:28em;border:1px solid #ccc"></iframe>'
+        for letter in letters
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<title>{html.escape(sequence)}</title><body style="font:16px sans-serif;max-width:46em;margin:2em auto">'
+        f"<h1>{html.escape(sequence)}</h1>{frames}"
+    )
