@@ -165,7 +165,7 @@ def test_windows_and_lengths_are_read(tmp_path: Path):
     [
         ("", 'config.yaml:1:1: the config lacks "mailboxes"'),
         ("- a\n", "config.yaml:1:1: the config takes a mapping of store"),
-        ("mailboxes: []\n", 'config.yaml:1:12: the config takes a list for "mailboxes"'),
+        ("mailboxes: []\n", 'config.yaml:1:12: the config has nothing in "mailboxes"'),
         ("mailboxs: []\n" + ONE, 'config.yaml:1:1: the config has no key "mailboxs"; did you mean "mailboxes"?'),
         (
             "apply: auto\n" + ONE,

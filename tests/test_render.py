@@ -220,7 +220,8 @@ def test_a_subject_is_one_line_whatever_its_values_say():
     ],
 )
 def test_a_link_that_a_value_leads_astray_is_never_sent(url: str):
-    assert problem_of("Hi\n\n[x]({{ v ~ '' }})", {"v": url}).code == "link"
+    problem = problem_of("Hi\n\n[x]({{ v ~ '' }})", {"v": url})
+    assert (problem.code, problem.line) == ("link", 3)
 
 
 def test_a_value_inside_a_link_is_only_a_piece_of_it():
@@ -276,6 +277,13 @@ def test_an_error_in_an_included_block_or_a_subject_has_its_own_place():
 def test_a_missing_include_says_which():
     problem = problem_of("{% include 'blocks/gone.md' %}")
     assert problem.code == "missing-template" and "blocks/gone" in problem.message
+
+
+def test_a_template_that_is_not_there_is_an_error_too():
+    with pytest.raises(
+        RenderError, match=r"templates/ask/who.md:1:1: there is no such template; did you mean .ask/who_else"
+    ):
+        Templates({"ask/who_else": "x"}).render("ask/who", {})
 
 
 def test_broken_front_matter_is_never_rendered():
@@ -409,6 +417,7 @@ def test_no_template_eats_the_memory_or_the_day():
     assert len(answers) == len(MONSTERS), f"{MONSTERS[len(answers)]}: {child.stderr[-500:]}"
     rendered = [monster for monster, answer in zip(MONSTERS, answers, strict=True) if answer.startswith("rendered")]
     assert rendered == []
+    assert not [monster for monster, answer in zip(MONSTERS, answers, strict=True) if "MemoryError" in answer]
 
 
 def test_an_email_of_more_than_256_kilobytes_is_refused():

@@ -33,6 +33,7 @@ _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 # A line with nothing on it but tags: its end goes into the last tag, so that it leaves no blank line and lines keep their
 # numbers. (Jinja's trim_blocks would also glue "{% endif %}" at the end of a sentence to the next line.)
 _TAG_LINE = re.compile(r"^(?:[ \t]*(?:\{%(?:(?!%\}).)*%\}|\{#(?:(?!#\}).)*#\}))+[ \t]*\n", re.MULTILINE)
+_FILLED_LINK = re.compile(r"\]\(\s*<?\s*\{\{")
 _TAG_END = re.compile(r"([-+]?[%#]\})[ \t]*\n$")
 _TAG = re.compile(r"</?[A-Za-z][^>\n]*>")
 
@@ -104,13 +105,15 @@ class Templates:
     def render(self, name: str, values: Mapping[str, Any], language: str = "", zone: str = "UTC") -> Rendered:
         """The email that NAME, or NAME.de for the language "de" where there is one, makes of these values.
 
-        Times in the values appear in `zone` (an IANA name). Raises RenderError for anything missing or too much, KeyError
-        for an unknown name."""
+        Times in the values appear in `zone` (an IANA name). Raises RenderError for anything missing or too much."""
         stem = name.removesuffix(".md")
         tag = next((tag for tag in _tags(language) if f"{stem}.{tag}" in self._sources), "")
         known = self.in_language(stem, tag)
         if known is None:
-            raise KeyError(name)
+            hint = did_you_mean(stem, self._sources)
+            raise RenderError(
+                Problem(f"{FOLDER}/{stem}.md", 1, 1, "missing-template", "there is no such template", hint)
+            )
         for problem in self.template(known).problems:
             raise RenderError(problem)
         local = ZoneInfo(zone)
@@ -291,7 +294,9 @@ class Templates:
         files = {self.template(name).file: self.template(name).lines for name in self._sources}
         file, line = _place(error, files)
         if not file and known:
-            file, line = self.template(known).file, 1
+            found = self.template(known)
+            bad_links = (number for number, text in enumerate(found.lines, 1) if _FILLED_LINK.search(text))
+            file, line = found.file, next(bad_links, 1) if isinstance(error, BadLink) else 1
         message, hint = _said(error, given)
         name = re.search(r'"([^"]+)"|\'([^\']+)\'', message)
         column = _column(files.get(file, ()), line, (name[1] or name[2]) if name else "")
