@@ -218,12 +218,12 @@ def test_needs_have_a_type_and_may_be_optional() -> None:
 
 def test_scenarios_stay_as_they_were_written() -> None:
     text = SMALL + (
-        "scenarios:\n  - name: a reply ends it\n    begins: 2026-03-02 09:30\n    with: {x: 1}\n"
+        "needs: {x: number}\nscenarios:\n  - name: a reply ends it\n    begins: 2026-03-02 09:30\n    with: {x: 1}\n"
         "    given: [{after: 3 days, reply: {text: hi}}, {after: 4 days, done: hello}]\n"
         "    expect: [{sent: hello, date: 2026-03-02}, {stopped: answered, at: 2026-03-05 09:30}]\n"
     )
     found = read(text).scenarios[0]
-    assert (found.name, found.begins, found.values, found.line) == ("a reply ends it", "2026-03-02 09:30", {"x": 1}, 8)
+    assert (found.name, found.begins, found.values, found.line) == ("a reply ends it", "2026-03-02 09:30", {"x": 1}, 9)
     assert found.given == ({"after": "3 days", "reply": {"text": "hi"}}, {"after": "4 days", "done": "hello"})
     assert found.expect[1] == {"stopped": "answered", "at": "2026-03-05 09:30"}
 

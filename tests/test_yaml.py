@@ -108,7 +108,7 @@ def test_billion_laughs_are_refused_at_the_first_anchor() -> None:
     lines = ["a: &a [x, x]"] + [f"b{i}: &b{i} [*a, *a, *a]" for i in range(50)]
     value, _, problems = load("a.yaml", "\n".join(lines))
     assert {problem.code for problem in problems} == {"alias"}
-    assert len(str(value)) < 2000
+    assert value is None
 
 
 def test_a_file_beyond_all_size_is_not_even_parsed() -> None:

@@ -3,14 +3,13 @@ page are made from these tables, so they cannot disagree. A shape yields plain d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from engine.core import shapes
-from engine.core.duration import LENGTH, NAME, At, Duration, parse_at, parse_duration
+from engine.core.duration import LENGTH, NAME, Duration, parse_at, parse_duration
 from engine.core.model import Event
 from engine.core.problem import did_you_mean, near
 from engine.core.shapes import Key, Shape, Spot, mapping_schema, read_keys
@@ -50,7 +49,10 @@ def _parsed(spot: Spot, parse: Callable[[str], Any], code: str, hint: str) -> An
 
 def _length(verb: str) -> Shape[Duration]:
     def read(spot: Spot) -> Any:
-        return _parsed(spot, lambda text: parse_duration(text, verb), "duration", 'how many of what, like "3 days"')
+        if isinstance(spot.value, int | float):
+            spot.report("duration", f"{verb} {shapes.shown(spot.value)}", 'say of what, like "3 days"')
+            return None
+        return _parsed(spot, lambda text: parse_duration(text, verb), "duration", 'like "3 days"')
 
     return Shape(read, _LENGTH_SCHEMA)
 
@@ -65,7 +67,7 @@ def _read_after(spot: Spot) -> Duration | str | None:
 
 def _read_starts(spot: Spot) -> list[dict[str, Any]] | None:
     if spot.value == []:
-        shapes.wrong(spot, "a sequence, or a list of them")
+        spot.report("type", 'has nothing in "start"', "it takes a sequence, or a list of them")
         return None
     found = []
     for item in spot.items() if isinstance(spot.value, list) else [spot]:
@@ -131,12 +133,16 @@ def _read_handler(spot: Spot) -> dict[str, Any] | None:
     if len(endings) > 1:
         hint = f"one of {', '.join(ENDINGS)}"
         spot.report("handler", f"has both {endings[0]} and {endings[1]}", hint, at=endings[1])
-    if not spot.value.keys() & {*ENDINGS, "start", "task", "set"}:
+    if not spot.value.keys() - {"after", "with"}:
         spot.report("handler", "does nothing", f"give it {', '.join(ENDINGS)}, start, task or set")
     if found.get("continue") is False:
         spot.report("handler", 'has "continue: false"', "leave it out", at="continue")
     starts = _starts(spot, found)
     return {**found, "starts": starts, "line": spot.line}
+
+
+def _read_set(spot: Spot) -> dict[str, Any]:
+    return read_keys(replace(spot, who=f"the set of {spot.who}"), SET)
 
 
 def _read_step(spot: Spot) -> dict[str, Any] | None:
@@ -153,7 +159,7 @@ def _read_step(spot: Spot) -> dict[str, Any] | None:
 def _check_step(spot: Spot) -> None:
     keys = spot.value.keys()
     actions = [key for key in spot.value if key in ACTIONS]
-    if not actions:
+    if not actions and keys <= STEP.keys():
         spot.report("action", "does nothing", f"give it one of {', '.join(ACTIONS)}")
     for other in actions[1:]:
         spot.report("action", f"has both {actions[0]} and {other}", "one action a step: make it two steps", at=other)
@@ -179,7 +185,7 @@ def _one_of(keys: Mapping[str, Key], main: Iterable[str], what: str) -> Shape[di
         if not isinstance(spot.value, dict):
             return None
         found = [key for key in spot.value if key in main]
-        if len(found) != 1:
+        if len(found) != 1 and spot.value.keys() <= keys.keys():
             spot.report("scenario", f"has {' and '.join(found) or f'no {what}'} in one item", f"one {what} an item")
         return spot.value
 
@@ -252,74 +258,9 @@ def _read_trigger(spot: Spot) -> dict[str, Any] | None:
     return {**found, "starts": starts, "line": spot.line}
 
 
-def check_sequence(spot: Spot) -> None:
-    """What one part of a file says of another: ids, anchors, goto targets, the steps that scenarios speak of."""
-    stem = spot.file.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-    if not re.fullmatch(NAME, stem):
-        spot.report("file-name", f'has the file name "{stem}"', "small letters, digits and _, a letter first")
-    steps = [step for step in _items(spot, "steps") if isinstance(step.value, dict)]
-    ids: dict[str, int] = {}
-    for step in steps:
-        name = step.value.get("id")
-        if isinstance(name, str) and ids.setdefault(name, step.line) != step.line:
-            named = replace(step, who=f'step "{name}"')
-            named.report("duplicate-id", "stands twice", f"the first is in line {ids[name]}", at="id")
-        _check_anchors(replace(step, who=f'step "{name}"'), spot.value.get("needs"))
-        _check_targets(step, f' of step "{name}"', ids.keys() | {s.value.get("id") for s in steps})
-    _check_targets(spot, "", ids)
-    for scenario in _items(spot, "scenarios"):
-        _check_scenario(scenario, ids)
-
-
-def _items(spot: Spot, key: str) -> list[Spot]:
-    value = spot.value.get(key) if isinstance(spot.value, dict) else None
-    return spot.child(key).items() if isinstance(value, list) else []
-
-
-def _check_anchors(step: Spot, needs: object) -> None:
-    types = {name: str(kind) for name, kind in needs.items()} if isinstance(needs, dict) else {}
-    dates = [name for name, kind in types.items() if kind.endswith(("date", "datetime"))]
-    for key in ("at", "until"):
-        at = _quiet_at(step.value.get(key))
-        if at is None or at.anchor == ANCHOR:
-            continue
-        spot, kind = step.child(key), types.get(at.anchor)
-        if kind is None:
-            hint = did_you_mean(at.anchor, [ANCHOR, *dates])
-            spot.report("anchor", f'counts from "{at.anchor}", which needs does not declare', hint)
-        elif at.anchor not in dates:
-            spot.report("anchor", f'counts from "{at.anchor}", a {kind}', "an anchor is a date or a datetime")
-
-
-def _quiet_at(value: object) -> At | None:
-    try:
-        return parse_at(value) if isinstance(value, str) else None
-    except ValueError:  # reported where the key was read
-        return None
-
-
-def _check_targets(spot: Spot, owner: str, ids: Iterable[str]) -> None:
-    when = spot.value.get("when")
-    for event, handler in when.items() if isinstance(when, dict) else ():
-        target = handler.get("goto") if isinstance(handler, dict) else None
-        if isinstance(target, str) and target not in ids:
-            named = spot.child("when").child(event, f'handler "{event}"{owner}').child("goto")
-            named.report("goto", f'goes to "{target}", which is no step', did_you_mean(target, ids))
-
-
-def _check_scenario(spot: Spot, ids: Iterable[str]) -> None:
-    for part, keys in (("given", ("done", "approved", "rejected")), ("expect", ("sent", "skipped"))):
-        for item in _items(spot, part):
-            for key in keys:
-                step = item.value.get(key) if isinstance(item.value, dict) else None
-                if isinstance(step, str) and step not in ids:
-                    named = replace(item.child(key), who=f'scenario "{spot.value.get("name")}"')
-                    named.report("scenario", f'speaks of "{step}", which is no step', did_you_mean(step, ids))
-
-
 SEQUENCE_NAME = shapes.text("the name of a sequence", NAME, "its file's name without .yaml")
 STEP_NAME = shapes.text("the id of a step", "[a-z0-9][a-z0-9_-]*", "small letters, digits, - and _")
-NEED_NAME = shapes.text("names", NAME, "small letters, digits and _, a letter first")
+NEED_NAME = shapes.text("a name", NAME, "small letters, digits and _, a letter first")
 TEMPLATE = shapes.text("the name of a template", r"[\w-]+(?:/[\w-]+)*", 'its path under templates/ without ".md"')
 OUTCOME = shapes.text("a word for the report", r"[\w -]+", "like: introduced")
 EXPRESSION = Shape(_read_expression, {"type": "string", "minLength": 1})
@@ -351,7 +292,7 @@ HANDLER = {
     "continue": Key(shapes.flag, "goes on as if nothing had happened"),
     **CHILDREN,
     "task": Key(TEMPLATE, "the template of a to-do for the rep"),
-    "set": Key(Shape(lambda spot: read_keys(spot, SET), mapping_schema(SET)), "what is kept of it"),
+    "set": Key(Shape(_read_set, mapping_schema(SET)), "what is kept of it"),
 }
 WHEN = shapes.mapping_of(Shape(_read_handler, mapping_schema(HANDLER)), "a mapping of events to what they do", EVENT)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from engine.core import language
+from engine.core import language, references
 from engine.core.duration import At as At
 from engine.core.duration import Duration as Duration
 from engine.core.duration import parse_at as parse_at
@@ -143,7 +143,7 @@ def parse_sequence(file: str, text: str) -> tuple[Sequence | None, list[Problem]
         return None, problems
     found = read_keys(spot, language.SEQUENCE)
     if isinstance(value, dict):
-        language.check_sequence(spot)
+        references.check(spot)
     problems.sort(key=lambda problem: (problem.line, problem.column))
     return (None if has_errors(problems) else _sequence(file, text, found)), problems
 

@@ -109,7 +109,10 @@ def text(takes: str = "text", pattern: str = "", hint: str = "", **more: Any) ->
         value = spot.value
         if isinstance(value, str) and value.strip() and (known is None or known.fullmatch(value)):
             return value.strip()
-        wrong(spot, takes, hint)
+        if spot.is_key:
+            spot.report("name", f"has the name {shown(value)}", hint)
+        else:
+            wrong(spot, takes, hint)
         return None
 
     return Shape(read, {"type": "string", **({"pattern": f"^(?:{pattern})$"} if pattern else {"minLength": 1}), **more})
@@ -158,7 +161,10 @@ def list_of(shape: Shape[T], or_one: bool = False, empty: bool = False) -> Shape
         if or_one and not isinstance(spot.value, list):
             one = shape.read(spot)
             return None if one is None else (one,)
-        wrong(spot, "a list", "every item starts with a dash")
+        if spot.value == []:
+            spot.report("type", f'has nothing in "{spot.loc[-1]}"', "every item starts with a dash")
+        else:
+            wrong(spot, "a list", "every item starts with a dash")
         return None
 
     many = {"type": "array", "items": shape.schema, **({} if empty else {"minItems": 1})}
@@ -169,9 +175,11 @@ def mapping_of(shape: Shape[T], takes: str, names: Shape[str], at_least: int = 1
     """A mapping from names of one's own to a shape."""
 
     def read(spot: Spot) -> dict[str, T] | None:
-        if not isinstance(spot.value, dict) or len(spot.value) < at_least:
+        if not isinstance(spot.value, dict):
             wrong(spot, takes)
             return None
+        if len(spot.value) < at_least:
+            spot.report("type", f'has {len(spot.value) or "nothing"} in "{spot.loc[-1]}"', f"it takes {takes}")
         found: dict[str, T] = {}
         for name in spot.value:
             value = shape.read(spot.child(name))

@@ -63,15 +63,17 @@ class _Refused(Exception):  # the file cannot be read any further
 def load(file: str, text: str) -> tuple[Any, Positions, list[Problem]]:
     """Read one YAML document into plain values: dict with text keys, list, str, int, float, bool, None.
 
-    Returns the values, their positions for `locate`, and all problems. After an error of syntax the value is None; after a
-    duplicate key or an alias it is what could be read, so that a caller finds its own problems in the same pass."""
+    Returns the values, their positions for `locate`, and all problems. After an error of syntax or an alias the value is
+    None; after a duplicate key it is what could be read, so that a caller finds its own problems in the same pass."""
     problems: list[Problem] = []
     refused = _unreadable(file, text)
     if refused:
         return None, Positions(), [refused]
     builder = _Builder(file, problems)
     try:
-        return builder.document(yaml.parse(text, Loader=_PARSER)), builder.positions, problems
+        value = builder.document(yaml.parse(text, Loader=_PARSER))
+        aliased = any(problem.code == "alias" for problem in problems)
+        return (None if aliased else value), builder.positions, problems
     except _Refused:
         return None, builder.positions, problems
     except yaml.MarkedYAMLError as error:

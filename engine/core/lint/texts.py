@@ -45,6 +45,18 @@ def missing(project: Project) -> Iterator[Problem]:
                 yield project.problem(written.place, written.loc, "missing-template", message, hint)
 
 
+def introduction(project: Project) -> Iterator[Problem]:
+    """An `intro_link` without the words that it carries."""
+    if project.templates.has(INTRODUCTION):
+        return
+    for name in project.template_texts:
+        for use in project.templates.uses(name):
+            if use.path == "intro_link":
+                message = f'the link needs the template "{INTRODUCTION}", which is not there'
+                hint = f"write templates/{INTRODUCTION}.md: the words with which the client introduces"
+                yield Problem(use.file, use.line, use.column, "missing-template", message, hint)
+
+
 def faulty(project: Project) -> Iterator[Problem]:
     """What is wrong with a template by itself."""
     for name in project.template_texts:
@@ -61,7 +73,7 @@ def names(project: Project) -> Iterator[Problem]:
 
 def _template_names(project: Project, place: Place, template: str) -> Iterator[Problem]:
     uses = project.templates.uses(template)
-    if any(use.path == "intro_link" for use in uses) and template != INTRODUCTION:
+    if any(use.path == "intro_link" for use in uses) and certain_prospect(place):
         for known in project.in_languages(INTRODUCTION):
             uses += project.templates.uses(known)
     for use in uses:
@@ -153,7 +165,8 @@ def subjects(project: Project) -> Iterator[Problem]:
         first = {_subject(project, name) for place, step in project.steps(sequence) if step.id in openers
                  for _, name in emails_of(place, step)}  # fmt: skip
         for written in project.written(sequence):
-            if project.templates.has(written.template):
+            known = written.template
+            if project.templates.has(known) and not project.templates.template(known).problems:
                 yield from _subject_problem(project, written, openers, first)
 
 
@@ -198,4 +211,4 @@ def _openers(sequence: Sequence) -> set[str]:
     return found
 
 
-RULES = (missing, faulty, names, expressions, subjects)
+RULES = (missing, introduction, faulty, names, expressions, subjects)

@@ -1,0 +1,198 @@
+"""What is wrong in any file is found before anybody is enrolled: every broken file of broken/ with its place and sentence,
+and every slip in what ships."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from broken_cases import WINDOWS, around, cases, expected_in, found_in
+
+from engine.core.lint import lint
+from engine.core.lint.project import Project
+from engine.core.problem import Problem, has_errors
+from engine.core.sequence import Sequence, parse_sequence, parse_triggers
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = {f"sequences/{p.name}": p.read_text() for p in (ROOT / "sequences").glob("*.yaml")}
+TEMPLATES = {
+    p.relative_to(ROOT / "templates").as_posix().removesuffix(".md"): p.read_text()
+    for p in (ROOT / "templates").rglob("*.md")
+}
+
+
+@pytest.mark.parametrize("path", cases(), ids=lambda path: path.stem)
+def test_a_broken_file_is_told_with_its_place_and_a_remedy(path: Path) -> None:
+    text = path.read_text()
+    assert found_in(path.stem, text) == expected_in(text) != []
+
+
+def test_there_are_more_than_sixty_ways_to_break_a_file() -> None:
+    assert len(cases()) > 60
+
+
+def test_what_stands_around_the_broken_files_is_sound() -> None:
+    sequences, templates, sources = around()
+    assert lint(sequences, templates, WINDOWS, sources=sources) == []
+
+
+def test_without_the_source_a_problem_stands_at_its_step() -> None:
+    sequences, templates, sources = around()
+    gone = {name: text for name, text in templates.items() if name != "plain"}
+    found = [problem for problem in lint(sequences, gone, WINDOWS) if "thanks" in problem.file]
+    assert [(problem.line, problem.column, problem.code) for problem in found] == [(7, 1, "missing-template")]
+
+
+# --- triggers
+
+
+def trigger_problems(text: str) -> list[str]:
+    sequences, templates, sources = around()
+    file = "sequences/triggers.yaml"
+    triggers, problems = parse_triggers(file, text)
+    assert problems == []
+    found = lint(sequences, templates, WINDOWS, triggers, {**sources, file: text})
+    return [str(problem).removeprefix(f"{file}:") for problem in found]
+
+
+def test_a_trigger_starts_what_is_there() -> None:
+    assert trigger_problems("- {moment: nps, start: [thanks, outreech]}") == [
+        '1:33: trigger 1 starts "outreech", which is not there; did you mean "outreach"?'
+    ]
+
+
+def test_a_trigger_asks_what_can_be_read() -> None:
+    assert trigger_problems('- {moment: nps, if: "score >=", start: thanks}') == [
+        "1:21: trigger 1 has an unreadable \"if\": unexpected 'end of template'"
+    ]
+    assert trigger_problems('- {moment: nps, if: "score >= 9", start: thanks}') == []
+
+
+def test_values_that_the_config_gives_are_not_missed() -> None:
+    text = "name: X\nkind: touch\nto: client\nsteps: [{id: a, start: asks}]\n"
+    asks = "name: A\nkind: ask\nto: client\nneeds: {ideal_client: text}\nsteps: [{id: a, email: ideal}]\n"
+    sequences, templates, _ = around()
+    read = {"x": parse_sequence("sequences/x.yaml", text)[0], "asks": parse_sequence("sequences/asks.yaml", asks)[0]}
+    both = {**sequences, **{key: found for key, found in read.items() if found}}
+    assert [p.code for p in lint(both, templates, WINDOWS)] == ["incomplete"]
+    assert lint(both, templates, WINDOWS, variables=["ideal_client"]) == []
+
+
+def test_an_optional_value_may_be_used_where_the_step_asks_for_it() -> None:
+    text = (
+        "name: X\nkind: touch\nto: client\nneeds: {prospect: optional person}\n"
+        "steps: [{id: a, if: prospect, email: introduction}]\n"
+    )
+    sequences, templates, _ = around()
+    sequence = parse_sequence("sequences/x.yaml", text)[0]
+    assert sequence is not None
+    assert lint({**sequences, "x": sequence}, templates, WINDOWS) == []
+
+
+# --- what ships
+
+
+def check(sources: dict[str, str], templates: dict[str, str]) -> list[Problem]:
+    sequences: dict[str, Sequence] = {}
+    problems: list[Problem] = []
+    triggers = []
+    for file, text in sources.items():
+        if file.endswith("/triggers.yaml"):
+            triggers, found = parse_triggers(file, text)
+        else:
+            sequence, found = parse_sequence(file, text)
+            if sequence:
+                sequences[sequence.key] = sequence
+        problems += found
+    return [*problems, *lint(sequences, templates, WINDOWS, triggers, sources)]
+
+
+def test_what_ships_is_without_a_fault() -> None:
+    assert [str(problem) for problem in check(SHIPPED, TEMPLATES)] == []
+
+
+def rounds(texts: dict[str, str], pattern: str) -> Iterator[tuple[int, dict[str, tuple[str, str]]]]:
+    """One slip in every text at once: in round N the Nth word that matches gets an x. Gives what was found and the
+    changed text, by name, for the texts that have so many."""
+    places = {name: list(re.finditer(pattern, text, re.MULTILINE)) for name, text in texts.items()}
+    for number in range(max(map(len, places.values()))):
+        changed = {}
+        for name, found in places.items():
+            if number < len(found):
+                place = found[number]
+                changed[name] = place[0], f"{texts[name][: place.end(1)]}x{texts[name][place.end(1) :]}"
+        yield number, changed
+
+
+def used_templates() -> dict[str, str]:
+    """Those that a sequence names: the engine's own tasks are not filled by sequences."""
+    read = [parse_sequence(file, text)[0] for file, text in SHIPPED.items() if "triggers" not in file]
+    sequences = {sequence.key: sequence for sequence in read if sequence}
+    project = Project(sequences, TEMPLATES, WINDOWS, (), {}, frozenset())
+    return {w.template: TEMPLATES[w.template] for s in sequences.values() for w in project.written(s)}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\{\{ ?([a-z_]+)(?:\.[a-z_]+)?[ |]",
+        r"\{\{ ?[a-z_]+\.([a-z_]+)",
+        r"\{% include \"([a-z_/]+)",
+        r"\{\{[^}]*\|([a-z]+)",
+        r"^(subject):",
+    ],
+    ids=["variable", "part", "block", "filter", "subject"],
+)
+def test_a_typo_in_any_name_of_a_template_is_caught(pattern: str) -> None:
+    for _, changed in rounds(used_templates(), pattern):
+        problems = check(SHIPPED, {**TEMPLATES, **{name: text for name, (_, text) in changed.items()}})
+        faulty = {problem.file for problem in problems if problem.severity == "error"}
+        for name, (found, _) in changed.items():
+            assert f"templates/{name}.md" in faulty, f"{name}: {found}"
+
+
+def test_any_template_that_is_taken_away_is_missed() -> None:
+    missed = {problem.message for problem in check(SHIPPED, {"none": ""}) if problem.code == "missing-template"}
+    for name in used_templates():
+        assert any(f'"{name}"' in message for message in missed), name
+
+
+def test_an_introduction_link_without_its_words_is_missed() -> None:
+    rest = {name: text for name, text in TEMPLATES.items() if name != "introduction"}
+    assert {problem.code for problem in check(SHIPPED, rest)} == {"missing-template"}
+
+
+def test_any_sequence_that_is_taken_away_is_missed_where_it_is_started() -> None:
+    for name in set(re.findall(r"start: (\w+)", "".join(text.partition("scenarios:")[0] for text in SHIPPED.values()))):
+        rest = {file: text for file, text in SHIPPED.items() if file != f"sequences/{name}.yaml"}
+        assert any(problem.code == "sequence" for problem in check(rest, TEMPLATES)), name
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^  (\w+): \{",  # a handler's event, also of a scenario
+        r"^      (\w+): \{",  # one of a step
+        r"^    (email|task|at|wait|when|approve|aside|if|start|until|thread|begins|given|expect): ?",
+        r"^(name|kind|to|steps|when|needs|window|thread|scenarios): ?",
+        r"\b(stop|pause|goto|set|start|task|after|sent|stopped|started): ",
+        r"^(?:kind|to|thread|window): (\w+)",
+        r"^  \w+: (?:optional )?(text|person|list|datetime)\b",
+        r"goto: (\w+)",
+        r"set: \{\w+: (\w+)",
+        r"(?:sent|approved|rejected|skipped): (\w+)",
+        r"(?:wait|after|listen): \d+ ([a-z ]+)",
+        r"at: (\w+) [+-]",
+        r"^    start: (\w+)",
+        r"(?:email|task): ([a-z_]+/\w+)$",
+    ],
+)
+def test_a_typo_in_any_word_of_the_language_is_caught(pattern: str) -> None:
+    sequences = {file: text for file, text in SHIPPED.items() if "triggers" not in file}
+    for _, changed in rounds(sequences, pattern):
+        texts = {file: text for file, (_, text) in changed.items() if not has_errors(parse_sequence(file, text)[1])}
+        caught = {problem.file for problem in check({**SHIPPED, **texts}, TEMPLATES)} if texts else set()
+        for file in texts.keys() - caught:  # it may be told where another file meets it
+            assert has_errors(check({**SHIPPED, file: texts[file]}, TEMPLATES)), f"{file}: {changed[file][0]}"
