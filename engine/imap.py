@@ -77,17 +77,29 @@ class Unreadable(Exception):
 
 
 class Link:
-    """One connection that is logged in. Its methods raise IMAPClientError and OSError; after IMAPClientAbortError or OSError it is
-    of no more use."""
+    """One connection. Its methods raise IMAPClientError and OSError; after IMAPClientAbortError or OSError it is of no
+    more use."""
 
-    def __init__(self, client: IMAPClient, answer_seconds: float = ANSWER_SECONDS) -> None:
-        self._client = client
+    def __init__(self, account: Account, connect_seconds: float, answer_seconds: float) -> None:
+        """Reach the server; `log_in` comes next."""
+        self._client = reach(account, connect_seconds, answer_seconds)
+        self._account = account
         self._answer_seconds = answer_seconds
         self._idling = False
         self._selected = ""
         self._numbers = (0, 0)
-        self.can_idle: bool = client.has_capability("IDLE")
+        self.can_idle = False
         self.folders: dict[Kind, str] = {}
+
+    def log_in(self, secret: str) -> None:
+        """Log in and see which folders there are. Raises LoginError only when the server refuses the login."""
+        try:
+            log_in(self._client, self._account, secret)
+        except LoginError as error:
+            # IMAPClient calls a connection that is lost during the login a LoginError too.
+            cause = error.__context__ if isinstance(error.__context__, IMAPClientAbortError) else error
+            raise type(cause)(redact(str(cause), secret)) from None
+        self.can_idle = self._client.has_capability("IDLE")
         self.list_folders()
 
     def fileno(self) -> int:
@@ -273,24 +285,10 @@ class Link:
 # --- logging in ---
 
 
-def connect(account: Account, connect_seconds: float = CONNECT_SECONDS, answer_seconds: float = ANSWER_SECONDS) -> Link:
-    """A logged-in connection. Raises Unreadable with a sentence for the rep."""
+def reach(account: Account, connect_seconds: float, answer_seconds: float) -> IMAPClient:
+    """A connection as safe as the account wants it. Raises Unreadable when it must not be made at all."""
     if (forbidden := objection(account)) is not None:
         raise Unreadable(forbidden)
-    client = None
-    try:
-        secret = ask_secret(account)
-        client = reach(account, connect_seconds, answer_seconds)
-        log_in(client, account, secret)
-        return Link(client, answer_seconds)
-    except Exception as error:
-        if client is not None:
-            with contextlib.suppress(Exception):
-                client.shutdown()
-        raise unreadable(account, error) from error
-
-
-def reach(account: Account, connect_seconds: float, answer_seconds: float) -> IMAPClient:
     context = None if account.security == "none" else tls_context(account.cafile)
     client = IMAPClient(
         account.host,
@@ -301,9 +299,13 @@ def reach(account: Account, connect_seconds: float, answer_seconds: float) -> IM
     )
     client._imap.debug = 0  # IMAPClient turns it on, and every line is formatted for a logger, passwords too
     client.normalise_times = False
-    steady(client.socket(), answer_seconds)
-    if account.security == "starttls":
-        client.starttls(context)
+    try:
+        steady(client.socket(), answer_seconds)
+        if account.security == "starttls":
+            client.starttls(context)
+    except BaseException:
+        client.shutdown()
+        raise
     return client
 
 
@@ -321,18 +323,13 @@ def steady(sock: socket.socket, answer_seconds: float) -> None:
 
 
 def log_in(client: IMAPClient, account: Account, secret: str) -> None:
-    try:
-        if account.oauth:
-            answers = iter((f"user={account.user}\1auth=Bearer {secret}\1\1".encode(),))
-            client.sasl_login("XOAUTH2", lambda _: next(answers, b""))  # a refusal comes as a challenge; b"" accepts it
-        elif secret.isascii() and account.user.isascii() and not client.has_capability("LOGINDISABLED"):
-            client.login(account.user, secret)
-        else:
-            client.plain_login(account.user, secret)
-    except LoginError as error:
-        # IMAPClient calls a connection that is lost during the login a LoginError too.
-        cause = error.__context__ if isinstance(error.__context__, IMAPClientAbortError) else error
-        raise type(cause)(redact(str(cause), secret)) from None
+    if account.oauth:
+        answers = iter((f"user={account.user}\1auth=Bearer {secret}\1\1".encode(),))
+        client.sasl_login("XOAUTH2", lambda _: next(answers, b""))  # a refusal comes as a challenge; b"" accepts it
+    elif secret.isascii() and account.user.isascii() and not client.has_capability("LOGINDISABLED"):
+        client.login(account.user, secret)
+    else:
+        client.plain_login(account.user, secret)
 
 
 #: RFC 5530: the login is not wrong, the server is busy. The phrase is Gmail's and Dovecot's.
@@ -368,10 +365,15 @@ def words(error: Exception) -> str:
 
 def check(account: Account, connect_seconds: float = CONNECT_SECONDS) -> str | Mapping[Kind, str]:
     """Log in and list the folders by role. A sentence when that fails: what is wrong and what to do."""
+    link = None
     try:
-        link = connect(account, connect_seconds)
-    except Unreadable as error:
-        return str(error)
+        secret = ask_secret(account)
+        link = Link(account, connect_seconds, ANSWER_SECONDS)
+        link.log_in(secret)
+    except (IMAPClientError, OSError, SecretError, Unreadable) as error:
+        if link is not None:
+            link.drop()
+        return str(unreadable(account, error))
     link.close()
     return link.folders
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
-from engine.account import Account
+from engine.account import Account, SecretError, ask_secret
 from engine.imap import (
     ANSWER_SECONDS,
     CONNECT_SECONDS,
@@ -29,7 +29,6 @@ from engine.imap import (
     Position,
     Unfetchable,
     Unreadable,
-    connect,
     unreadable,
 )
 from engine.poller import VISITS_MAX, Poller, Question, Watch, Why
@@ -40,6 +39,8 @@ SPEAKERS = 8
 HOST_LOGIN_GAP_SECONDS = 0.02
 TRY_AGAIN_SECONDS = (0.2, 2.0)  # between the three tries to hand a message on
 FILES_WANTED = 65_536
+#: A server that has something to say each time that IDLE begins is believed so often, then polled.
+LOOKS_MAX = 5
 #: Inbox first and last: a message that is moved during the read is met in one place or in the other.
 READING_ORDER: tuple[Kind, ...] = ("inbox", "junk", "archive", "all", "sent", "inbox")
 
@@ -89,9 +90,7 @@ class Watcher:
         self._retry_seconds_max = retry_seconds_max
         self._speakers = ThreadPoolExecutor(SPEAKERS, "imap-speak")  # the peer has just spoken: a visit is short
         self._askers = ThreadPoolExecutor(VISITS_MAX["asked"], "imap-ask")  # somebody waits for the answer
-        self._doubters = ThreadPoolExecutor(
-            VISITS_MAX["due"], "imap-doubt"
-        )  # connects, renewals: the dead cost their time here
+        self._doubters = ThreadPoolExecutor(VISITS_MAX["due"], "imap-doubt")  # the dead cost their time here
         self._watches: dict[str, Watch] = {}
         self._names = threading.Lock()
         self._stopping = threading.Event()
@@ -203,15 +202,17 @@ class Watcher:
     def _serve(self, watch: Watch) -> float:
         """One visit; gives the seconds until the next one is due."""
         link = self._reached(watch)
-        while True:
+        seconds = self._poll_seconds
+        for _ in range(LOOKS_MAX):
             self._read_if_wanted(watch, link)
             self._answer_questions(watch, link)
             self._read_inbox(watch, link)
             if not watch.asked() and link.rest():
+                if link.can_idle:
+                    seconds = self._idle_seconds * uniform(0.8, 1)  # not all at the same time
                 break
             link.wake()
-        rest = self._idle_seconds * uniform(0.8, 1) if link.can_idle else self._poll_seconds  # not all at once
-        return max(0.0, min(rest, watch.full_read_due - time.monotonic()))
+        return max(0.0, min(seconds, watch.full_read_due - time.monotonic()))
 
     def _reached(self, watch: Watch) -> Link:
         """The kept connection if it still answers, else a new one. Who asked shall not pay for a connection that died idle."""
@@ -223,8 +224,12 @@ class Watcher:
                 watch.drop()
                 if not watch.asked():
                     raise
+        secret = ask_secret(watch.account)
         self._turnstile.enter(watch.account.host)
-        watch.link = connect(watch.account, self._connect_seconds, self._answer_seconds)
+        watch.link = Link(watch.account, self._connect_seconds, self._answer_seconds)
+        if self._stopping.is_set():
+            raise Stopping  # else `stop` has seen the link, and cuts it
+        watch.link.log_in(secret)
         watch.full_read_due = 0.0
         return watch.link
 
@@ -375,7 +380,7 @@ def is_refused(watch: Watch, why: Why) -> bool:
 
 def describe(account: Account, error: Exception) -> Unreadable:
     """A failed visit as a sentence. What is not the wire's is the receiver's, or a bug: the log has it whole."""
-    if isinstance(error, (IMAPClientError, OSError, Unreadable)):
+    if isinstance(error, (IMAPClientError, OSError, SecretError, Unreadable)):
         return unreadable(account, error)
     log.error("mailbox of %s at %s: what was read could not be handed on", account.user, account.where, exc_info=error)
     return Unreadable(f"what was read could not be handed on ({type(error).__name__}: {error})")

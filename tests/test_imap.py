@@ -24,7 +24,7 @@ import servers
 
 from engine import imap
 from engine.account import Account
-from engine.imap import Fetched, Position, Unreadable, by_role
+from engine.imap import Fetched, Link, Position, Unreadable, by_role
 from engine.watcher import Watcher
 
 PATIENCE_SECONDS = 20.0  # a test that waits so long has failed
@@ -133,6 +133,16 @@ def watched(dovecot: servers.Dovecot, user: str, diary: Diary) -> Iterator[Watch
         watcher.add("rep", account(dovecot, user))
         assert settled(watcher.read_now("rep"))
         yield watcher
+
+
+def log_in(account: Account) -> Link:
+    link = Link(account, 5, 30)
+    try:
+        link.log_in(account.secret())
+    except Exception as error:
+        link.drop()
+        raise imap.unreadable(account, error) from error
+    return link
 
 
 def settled(future: Future[Any]) -> Any:
@@ -699,6 +709,22 @@ def test_mail_announced_with_the_last_search_before_idling_is_read(diary: Diary)
         diary.until_mail("hidden")
 
 
+def test_a_server_that_speaks_each_time_that_idle_begins_is_polled_and_not_pestered(diary: Diary) -> None:
+    def repeat(line: servers.Line, tag: str) -> bool:
+        line.say(f"+ idling\r\n* {len(server.mail)} EXISTS\r\n".encode())
+        line.hear()
+        line.say(f"{tag} OK done")
+        return True
+
+    with stub(hooks={"IDLE": repeat}) as server, watching(diary, poll_seconds=0.1) as watcher:
+        watcher.add("rep", server.account())
+        diary.until(lambda: diary.reads)
+        server.mail[1] = letter("polled")
+        diary.until_mail("polled")
+    assert diary.downs == []
+    assert server.heard.count("IDLE") < 100  # without a limit, thousands
+
+
 def test_a_line_that_comes_in_pieces_is_read_whole(diary: Diary) -> None:
     def pieces(line: servers.Line, tag: str) -> bool:
         line.say("+ idling")
@@ -817,7 +843,7 @@ def test_a_refused_token_is_a_refused_login(diary: Diary) -> None:
         stub(capabilities="IMAP4rev1 AUTH=XOAUTH2", hooks={"AUTHENTICATE": refuse}) as server,
         pytest.raises(Unreadable, match="renew the access token") as raised,
     ):
-        imap.connect(server.account(oauth=True))
+        log_in(server.account(oauth=True))
     assert raised.value.login
 
 
@@ -839,7 +865,7 @@ def test_only_a_refused_login_is_called_one(answer: str, login: bool) -> None:
         return True
 
     with stub(hooks={"LOGIN": reply}) as server, pytest.raises(Unreadable) as raised:
-        imap.connect(server.account())
+        log_in(server.account())
     assert raised.value.login is login, raised.value
 
 
@@ -849,7 +875,7 @@ def test_the_password_is_in_no_text_even_if_the_server_repeats_it() -> None:
         return True
 
     with stub(hooks={"LOGIN": repeat}) as server, pytest.raises(Unreadable) as raised:
-        imap.connect(server.account())
+        log_in(server.account())
     shown = [raised.value, raised.value.__cause__, raised.value.__cause__ and raised.value.__cause__.__cause__]
     assert not any("secret" in str(error) for error in shown), shown
 
@@ -969,7 +995,7 @@ def test_more_descriptors_than_the_usual_limit_are_allowed() -> None:
 
 
 def test_a_connection_sends_without_delay_and_notices_a_dead_peer(dovecot: servers.Dovecot, user: str) -> None:
-    link = imap.connect(account(dovecot, user))
+    link = log_in(account(dovecot, user))
     try:
         sock = link._client.socket()
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
