@@ -3,6 +3,7 @@ that follows from it are one transaction: they are there together or not at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -41,7 +42,7 @@ from engine.core.happening import (
     Wait,
     Withdraw,
 )
-from engine.core.machine import RUNNING, decide, find, sends
+from engine.core.machine import decide, find, sends
 from engine.core.model import Contact, Enrollment, OutboxMessage, OutboxState, Person, Referral, State, Task
 from engine.core.needs import Refusal, anchors, gather
 from engine.core.render import RenderError
@@ -53,7 +54,13 @@ from engine.letters import recipient_of, render, scene, tongue
 DUE_BATCH_MAX = 200
 FORBIDDEN_TRIES = timedelta(days=30)
 NEXT_MORNING = timedelta(days=1)
+LATE = timedelta(days=1)
 HELD_FOR_ANSWER = "an answer waits for a look"
+NAME_LIKE = re.compile(r"[^\W\d_]{2,}(?:[.-][^\W\d_]+)*")
+ROLES = frozenset(
+    {"info", "office", "sales", "hello", "hi", "contact", "admin", "team", "mail", "support", "service", "kontakt", "buero",
+     "accounts", "billing", "marketing", "post", "enquiries", "help", "jobs", "hr", "it", "ceo", "noreply", "no-reply"}
+)  # fmt: skip
 PLAIN_TASKS = {
     "triage": "An answer from {who} needs a look",
     "complete": "{sequence} for {who} lacks something",
@@ -125,7 +132,7 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     zone = inst.config.place(inst.rep(rep)).zone
     kept, faults = gather(sequence, given, inst.rep(rep).variables, zone)
     contact = _known_or_new(inst, address, rep, wish.contact)
-    faults += _standing_faults(inst, sequence, contact, kept, now, wish.override)
+    faults += _nameless(contact) + _standing_faults(inst, sequence, contact, kept, now, wish.override)
     if sequence.to == "prospect" and not client:
         why = f"{sequence.key} needs the client who stands behind it"
         faults.append(Refusal("missing", why, "add -v client=dana@acme.example"))
@@ -180,6 +187,14 @@ def _known_or_new(inst: Installation, address: str, rep: str, given: Mapping[str
         inst.store.save_contact(changed)
         return changed
     return known
+
+
+def _nameless(contact: Contact) -> list[Refusal]:
+    """A first name may be read from `dana.whitfield@…`, never from `info@…` or `dw77@…`: nobody is greeted as "Hi Info"."""
+    local = contact.email.partition("@")[0]
+    if contact.name or contact.first_name or (NAME_LIKE.fullmatch(local) and local not in ROLES):
+        return []
+    return [Refusal("name", f"nobody knows the name of {contact.email}", 'add --name "Dana Whitfield"')]
 
 
 def _sponsor(inst: Installation, address: str, rep: str) -> Contact:
@@ -241,7 +256,7 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
         try:
             if step.condition and not inst.library.templates.expression(step.condition, scene(inst, enrollment, now)):
                 continue
-            render(inst, enrollment, step, now)
+            render(inst, replace(enrollment, step=step.id), step, now)
         except RenderError as error:
             faults.append(
                 Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template")
@@ -258,7 +273,12 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     contact = recipient_of(inst, enrollment, sequence, step) if step else inst.store.contact(enrollment.contact)
     config = inst.config
     place = inst.place(contact, enrollment.rep)
-    quiet = _quiet(inst, enrollment, contact, place)
+    quiet = _quiet(inst, enrollment, contact, place, now)
+
+    def refused(step: str, visit: int) -> int:
+        states = [(m.step, m.visit, m.state) for m in inst.store.outbox_of(enrollment.id)]
+        return states.count((step, visit, OutboxState.REFUSED))
+
     return Facts(
         calendar=config.calendar,
         place=place,
@@ -267,15 +287,21 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
         late_after=config.late_after,
         quiet_until=quiet[0] if quiet else None,
         quiet_why=quiet[1] if quiet else "",
+        refused=refused,
     )
 
 
 def _quiet(
-    inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place
+    inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place, now: datetime
 ) -> tuple[datetime, str] | None:
-    """The frequency cap: between unrelated sequences, and never before an answer to the person's own message."""
-    if contact is None or (enrollment.cause and not enrollment.answered):
+    """The frequency cap: between unrelated sequences, and never before an answer to the person's own message. Of several late
+    emails one leaves a day."""
+    if contact is None or enrollment.cause:
         return None
+    if enrollment.in_hand == "outbox" and enrollment.due_at and now - enrollment.due_at > LATE:
+        before = inst.store.last_sent_to(contact.id)
+        if before and before.sent_at and now - before.sent_at < LATE:
+            return before.sent_at + LATE, "of several late emails one leaves a day"
     last = inst.store.last_unrelated(contact.id, enrollment.root)
     if last is None:
         return None
@@ -298,8 +324,9 @@ def _decide(inst: Installation, enrollment: Enrollment, happening: Happening, no
     sequence = inst.library.sequences.get(enrollment.sequence)
     if sequence is None:
         why = f"the sequence {enrollment.sequence} was removed"
-        stopped = decide(EMPTY, enrollment, Stopped("removed"), now, NO_FACTS) if enrollment.state in RUNNING else None
-        return stopped or Decision(enrollment, (), why)
+        if enrollment.state is State.STOPPED:
+            return Decision(enrollment, (), why)
+        return decide(EMPTY, enrollment, Stopped("removed"), now, NO_FACTS)
     if isinstance(happening, Due | Begun) and enrollment.state in (State.WAITING,):
         happening = _may_begin(inst, enrollment, sequence, now) or happening
     try:
@@ -369,7 +396,7 @@ def _queue(inst: Installation, enrollment: Enrollment, effect: Queue, now: datet
     step = find(sequence, effect.step)
     assert step is not None
     contact = recipient_of(inst, enrollment, sequence, step)
-    inst.store.add_outbox(
+    added = inst.store.add_outbox(
         OutboxMessage(
             id=inst.store.new_id(),
             enrollment=enrollment.id,
@@ -385,6 +412,13 @@ def _queue(inst: Installation, enrollment: Enrollment, effect: Queue, now: datet
             follow_up=bool(contact and inst.store.knows(contact.id, enrollment.rep)),
         )
     )
+    if not added and _is_sent(inst, enrollment, effect):  # it crossed what led back to it
+        happen(inst, enrollment.id, Done(effect.step, now, emailed=True), now)
+
+
+def _is_sent(inst: Installation, enrollment: Enrollment, email: Queue) -> bool:
+    wanted = (email.step, email.visit, email.attempt, OutboxState.SENT)
+    return any((m.step, m.visit, m.attempt, m.state) == wanted for m in inst.store.outbox_of(enrollment.id))
 
 
 def _tell(inst: Installation, enrollment: Enrollment, now: datetime, kind: str, text: str, message: str = "") -> None:

@@ -229,7 +229,8 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
         contact=contact.id,
         enrollment=chosen.id if chosen else "",
         text=reading.text[:TEXT_KEPT_MAX],
-        thread=thread or row.id,
+        # What a machine wrote is no part of the conversation: nothing goes on from it.
+        thread=(thread or row.id) if reading.event in HUMAN else "",
     )
     inst.store.add_inbound(kept)
     said = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"

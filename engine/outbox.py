@@ -14,7 +14,7 @@ from engine.core.calendar import to_utc
 from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
 from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
-from engine.enrollments import finish_drafts, happen, set_referral
+from engine.enrollments import finish_drafts, happen, set_referral, suppress
 from engine.installation import Installation
 from engine.letters import write
 from engine.rows import instant, micros
@@ -214,6 +214,12 @@ def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, 
         return
     event = Event.BOUNCED if dead else Event.SOFT_BOUNCED
     _tell(inst, message, now, str(event), f"{message.recipient} was refused: {text}")
+    enrollment = inst.store.enrollment(message.enrollment)
+    if dead and enrollment and message.contact != enrollment.contact:  # a step of another role: its address is dead, not theirs
+        if message.contact:
+            suppress(inst, message.contact, str(event), now, message.id)
+        happen(inst, message.enrollment, Failed(f"{message.recipient} is dead: {text}"), now)
+        return
     happen(inst, message.enrollment, Heard((event,), step=message.step), now)
 
 

@@ -1,10 +1,10 @@
-"""The tests that ops write beside a sequence, run on the virtual clock. A scenario that fails says what it expected, what happened, and
-shows the timeline; what no scenario reaches is listed, because nobody has ever seen it work."""
+"""The tests that ops write beside a sequence, run on the virtual clock. A scenario that fails says what it expected, what
+happened, and shows the timeline; what no scenario reaches is listed, because nobody has ever seen it work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from engine.store import Store
 OUTCOMES = ("sent", "task", "skipped", "started", "not_started", "paused", "held", "stopped")
 #: What a step leaves when it has done what it is for.
 REACHED = frozenset({"sent", "task", "started", "draft"})
+CLIENT = Contact("", SAMPLE_CLIENT["email"], SAMPLE_CLIENT["name"], company=SAMPLE_CLIENT["company"])
 KEY = b"no scenario leaves this process"
 NEUTRAL = """
 company: {name: Example Consulting, zone: UTC}
@@ -37,8 +38,9 @@ mailboxes: [{address: sam.carter@consulting.example, name: Sam Carter, title: Pa
 
 @dataclass(frozen=True)
 class Result:
-    """How one scenario went. `message` is empty when it passed. `steps` and `handlers` are what it reached in its sequence; a handler
-    is the step that it belongs to (empty: the sequence) and its event."""
+    """How one scenario went. `message` is empty when it passed.
+
+    `steps` and `handlers` are what it reached in its sequence; a handler is its step (empty: the sequence) and its event."""
 
     sequence: str
     scenario: str
@@ -116,7 +118,7 @@ def _run(library: Library, config: Config, sequence: Steps, scenario: Scenario) 
     begin = local(scenario.begins, zone)
     # The store that lends nothing: everything that a scenario knows is in it.
     simulation = Simulation(Installation(config, _no_store(), library, KEY), begin, follow=False)
-    simulation.book.add_contact(Contact("", owner=rep.address, confirmed_at=begin, **SAMPLE_CLIENT))
+    simulation.book.add_contact(replace(CLIENT, owner=rep.address, confirmed_at=begin))
     wish = _wish(sequence, scenario, rep.address)
     try:
         told = simulation.tell(wish, [_answer(given) for given in scenario.given])

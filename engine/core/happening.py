@@ -108,7 +108,9 @@ class Changed:
     why: str
 
 
-Happening = Begun | Due | Leaving | Approved | Done | Failed | Heard | Held | Forbidden | Released | Paused | Stopped | Changed
+Happening = (
+    Begun | Due | Leaving | Approved | Done | Failed | Heard | Held | Forbidden | Released | Paused | Stopped | Changed
+)
 
 # --- what a decision asks for ----------------------------------------------------------------------------------------
 
@@ -208,8 +210,10 @@ Effect = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine must know beside the enrollment. `place` is the recipient's. `quiet_until` is set by the frequency cap. `true` evaluates an `if:`. Anchors are the dates among the variables, in UTC
-    where they have a time."""
+    """What the machine must know beside the enrollment. `place` is the recipient's. `quiet_until` is set by the frequency cap.
+
+    `true` evaluates an `if:`, `refused` counts the refusals of a step's email at one visit. Anchors are the dates among the
+    variables, in UTC where they have a time."""
 
     calendar: Calendar
     place: Place
@@ -218,6 +222,7 @@ class Facts:
     late_after: Duration = Duration(days=3, text="3 days")
     quiet_until: datetime | None = None
     quiet_why: str = ""
+    refused: Callable[[str, int], int] = lambda step, visit: 0
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def decide(sequence: Sequence, enrollment: Enrollment, happening: Happening, now
     Returns the enrollment with a higher revision where anything changed, the effects in the order in which they must be
     carried out, and the reason. Raises nothing for any enrollment that it returned itself."""
     if enrollment.state is State.STOPPED:
-        return _after_the_end(enrollment, happening)
+        return _after_the_end(sequence, enrollment, happening, now, facts)
     match happening:
         case Begun():
             begun = _to(enrollment, State.ACTIVE, start_at=now, done_at=now, reason="")
@@ -149,15 +149,7 @@ def _release(sequence: Sequence, enrollment: Enrollment, why: str, now: datetime
     """The clock goes on: `start` and waits move by the length of the hold, other anchors stay."""
     if enrollment.suspended_at is None:
         return Decision(enrollment, (), "it is not held or paused")
-    length = max(now - enrollment.suspended_at, timedelta(0))
-    moved = replace(
-        enrollment,
-        suspended_at=None,
-        start_at=enrollment.start_at + length,
-        done_at=enrollment.done_at + length if enrollment.done_at else None,
-        due_at=enrollment.due_at + length if enrollment.due_at else None,
-        reason="",
-    )
+    moved = _caught_up(enrollment, now)
     if not moved.step:
         state = State.LISTENING if moved.visits else State.WAITING
         return Decision(_to(moved, state, next_at=moved.due_at), _freed(enrollment), why)
@@ -167,6 +159,19 @@ def _release(sequence: Sequence, enrollment: Enrollment, why: str, now: datetime
             _to(moved, State.ACTIVE, next_at=None if moved.in_hand else moved.due_at), _freed(enrollment), why
         )
     return Decision(_place(_to(moved, State.ACTIVE), sequence, step, now, facts), _freed(enrollment), why)
+
+
+def _caught_up(enrollment: Enrollment, now: datetime) -> Enrollment:
+    """Its clock goes on: what it counts from is moved by as long as it stood."""
+    length = max(now - enrollment.suspended_at, timedelta(0)) if enrollment.suspended_at else timedelta(0)
+    return replace(
+        enrollment,
+        suspended_at=None,
+        start_at=enrollment.start_at + length,
+        done_at=enrollment.done_at + length if enrollment.done_at else None,
+        due_at=enrollment.due_at + length if enrollment.due_at else None,
+        reason="",
+    )
 
 
 def _freed(enrollment: Enrollment) -> tuple[Effect, ...]:
@@ -194,7 +199,9 @@ def _following(sequence: Sequence, enrollment: Enrollment, step: str | None) -> 
     else:  # removed by an edit: go on behind the last step that was reached and still exists
         reached = [i for i, s in enumerate(ids) if enrollment.visits.get(s)]
         rest = sequence.steps[max(reached, default=-1) + 1 :]
-    return next((s for s in rest if not s.aside), None)
+    # Behind an email that went out again lies what was done after its first try: it is not done twice.
+    done = enrollment.visits if enrollment.tries else {}
+    return next((s for s in rest if not s.aside and not done.get(s.id)), None)
 
 
 def _next(
@@ -377,7 +384,9 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
 def _done(sequence: Sequence, enrollment: Enrollment, done: Done, now: datetime, facts: Facts) -> Decision:
     if enrollment.step != done.step:
         return Decision(enrollment, (), f"{done.step}: done after the enrollment had moved on (crossed)")
-    heard_by = replace(enrollment, answered=done.step if done.emailed else enrollment.answered, done_at=done.at)
+    heard_by = replace(enrollment, done_at=done.at)
+    if done.emailed:
+        heard_by = replace(heard_by, answered=done.step, cause="")
     why = f"{done.step}: " + ("skipped" if done.skipped else "sent" if done.emailed else "done")
     if enrollment.suspended_at is None:
         return _next(sequence, heard_by, done.step, now, facts, why)
@@ -425,7 +434,7 @@ def _heard(sequence: Sequence, enrollment: Enrollment, heard: Heard, now: dateti
     match event:
         case Event.OUT_OF_OFFICE:
             until = _back(sequence, heard.until, now, facts)
-            why = f"away until {heard.until.isoformat()}" if heard.until else "away, no date given: 3 business days"
+            why = _away(heard.until)
             own = _hold(enrollment, why, until, now)
             return replace(own, effects=(*own.effects, HoldPerson(why, until), *told))
         case Event.REP_WROTE:
@@ -457,6 +466,10 @@ def _handler(sequence: Sequence, enrollment: Enrollment, events: tuple[Event, ..
             return event, handler
     reply = (step.when.get(Event.REPLY) if step else None) or sequence.when.get(Event.REPLY)
     return Event.REPLY, reply
+
+
+def _away(until: date | None) -> str:
+    return f"away until {until.isoformat()}" if until else "away, no date given: 3 business days"
 
 
 def _back(sequence: Sequence, until: date | None, now: datetime, facts: Facts) -> datetime:
@@ -512,7 +525,7 @@ def _handle(
     if handler.goto:
         target = find(sequence, handler.goto)
         effects = (Withdraw(f"{event} arrived"), *beside, *_freed(enrollment))
-        here = replace(enrollment, done_at=now)
+        here = replace(_caught_up(enrollment, now), done_at=now, cause=heard.message)
         return _arrive(sequence, here, target, now, facts, f"{event}: goes to {handler.goto}", *effects)
     # An answer withdraws what had been queued before it, but a sequence that is told to go on has handled it: it stays.
     return Decision(enrollment, beside, f"{event}: continues")
@@ -520,25 +533,40 @@ def _handle(
 
 def _soft_bounced(sequence: Sequence, enrollment: Enrollment, heard: Heard, now: datetime, facts: Facts) -> Decision:
     """That email again after a day, twice; then the rep. A refusal of an older email than the last changes nothing."""
-    last = enrollment.step if enrollment.in_hand == "outbox" else enrollment.answered
-    if not last or (heard.step and heard.step != last):
+    ours = enrollment.in_hand == "outbox" and heard.step in ("", enrollment.step)
+    last = enrollment.step if ours or enrollment.tries else enrollment.answered
+    step = find(sequence, last)
+    if step is None or (heard.step and heard.step != last):
         return Decision(enrollment, (), "soft_bounced: an older email; nothing changes")
-    tries = enrollment.tries + 1 if enrollment.step == last else 1
+    tries = max(facts.refused(step.id, enrollment.visits.get(step.id, 0)), enrollment.tries, 1)
     if enrollment.suspended_at is not None or tries > SOFT_BOUNCE_TRIES:
         paused = _suspend(enrollment, State.PAUSED, "soft_bounced", None, now)
+        paused = replace(paused, tries=tries if paused.step == step.id else paused.tries)
         effects = (Withdraw("soft_bounced"), AddTask("triage", note=f"{last} was refused {tries} times"))
         return Decision(paused, effects, f"soft_bounced: paused after {tries} refusals")
     tomorrow = facts.calendar.add(now, SOFT_BOUNCE_WAIT, facts.place)
-    again = facts.calendar.opening(sequence.window, (facts.place,), tomorrow).at
-    retried = _to(
-        enrollment, State.ACTIVE, step=last, tries=tries, in_hand="", due_at=again, next_at=again, reason="soft_bounced"
-    )
+    again = facts.calendar.opening(_window(sequence, step), (facts.place,), tomorrow).at
+    back = _back_to(enrollment, step.id, again, now)
+    retried = _to(back, State.ACTIVE, tries=tries, in_hand="", due_at=again, next_at=again, reason="soft_bounced")
     return Decision(retried, (Withdraw("soft_bounced"),), f"soft_bounced: {last} is tried again in a day")
 
 
-def _after_the_end(enrollment: Enrollment, happening: Happening) -> Decision:
+def _back_to(enrollment: Enrollment, step: str, again: datetime, now: datetime) -> Enrollment:
+    """At an email that is tried again: what was reached since counts as not reached, and `start` moves by the time lost."""
+    onward = enrollment.step not in (None, step)
+    lost = again - ((enrollment.done_at if enrollment.step != step else enrollment.due_at) or now)
+    visits = {s: n - (onward and s == enrollment.step) for s, n in enrollment.visits.items()}
+    return replace(enrollment, step=step, visits=visits, start_at=enrollment.start_at + max(lost, timedelta(0)))
+
+
+def _after_the_end(
+    sequence: Sequence, enrollment: Enrollment, happening: Happening, now: datetime, facts: Facts
+) -> Decision:
     """An event for an ended one sends nothing: it is recorded, holds what else runs for the person, and asks the rep."""
     match happening:
+        case Heard(events=(Event.OUT_OF_OFFICE, *_), until=until):
+            why = _away(until)
+            return Decision(enrollment, (HoldPerson(why, _back(sequence, until, now, facts)),), why)
         case Heard(events=events, note=note) if HUMAN & set(events):
             final = tuple(Suppress(str(e)) for e in events if e in FINAL)
             held = () if final else (HoldPerson("an answer waits for a look"),)

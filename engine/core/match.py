@@ -86,7 +86,9 @@ def bare_subject(subject: str) -> str:
 def quotes(text: str, ours: str) -> bool:
     """Whether a long enough line of ours stands in their text, however it was wrapped or marked."""
     there = _bare(text)
-    return any(len(line) >= QUOTE_LENGTH and line[: QUOTE_LENGTH * 2] in there for line in map(_bare, ours.splitlines()))
+    return any(
+        len(line) >= QUOTE_LENGTH and line[: QUOTE_LENGTH * 2] in there for line in map(_bare, ours.splitlines())
+    )
 
 
 def _bare(text: str) -> str:
@@ -99,7 +101,7 @@ def hearer(
     """The one enrollment of a person that handles an event.
 
     For an introduction the one for that prospect; else the one whose email is answered (`answered` is its id); if that one has
-    run out, its youngest descendant that still runs; else the youngest that runs, listens, or ended, in this order."""
+    ended, its youngest descendant that still runs; else the youngest that runs, listens, or ended, in this order."""
     if Event.INTRODUCED in events:
         keys = {prospect_key(p) for p in people} | {p.name.lower() for p in people if p.name}
         about = [e for e in enrollments if _is_about(e, keys) and e.state is not State.STOPPED]
@@ -108,13 +110,11 @@ def hearer(
     own = next((e for e in enrollments if e.id == answered), None)
     if own is None:
         return _youngest(enrollments)
-    if own.state in RUNNING:
+    if own.state in RUNNING or own.state is State.LISTENING:
         return own
     younger = [e for e in _descendants(enrollments, own) if e.state in RUNNING]
     if younger:
         return _youngest(younger)
-    if own.state is State.LISTENING:
-        return own
     listening = [e for e in _descendants(enrollments, own) if e.state is State.LISTENING]
     return _youngest(listening) or own
 
