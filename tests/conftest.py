@@ -32,6 +32,9 @@ USERS = {
     # For tests that want mailboxes of their own (tests/world.py).
     **{f"{name}{n}@{domain}": "secret" for n in range(1, 41) for name, domain in PEOPLE.items()},
 }
+#: Reps whom no other test has used yet.
+REPS = [f"rep{n}@demo.test" for n in range(41, 121)]
+USERS |= dict.fromkeys(REPS, "secret")
 
 
 @pytest.fixture(scope="session")

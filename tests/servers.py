@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1
@@ -565,6 +566,12 @@ def postgres(tmpdir: Path) -> Iterator[str]:
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
         end(process, signal.SIGINT)  # a "fast" shutdown: open connections are closed
+
+
+def other_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"/{name}").geturl()
 
 
 def wait_for_postgres(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -1,0 +1,329 @@
+"""A daemon that is killed, again and again, against a server that writes down whatever it accepts. Run as a program it is that
+daemon (times shortened, a death planned); imported it is the story around it and the account of what must hold.
+
+Nothing of this is known to the product: the deaths are patched in from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import servers
+
+from engine.config import load_config
+from engine.core.model import OutboxState, State
+from engine.enrollments import Wish, enroll
+from engine.installation import Installation
+from engine.project import open_installation
+from engine.secrets import create_key
+
+#: In place of the product's own: the same protocol in seconds, not minutes.
+SHORT = {
+    "outbox.ATTEMPT_TIME": 3.0,
+    "outbox.ANSWER_TIME": 1.0,
+    "outbox.ABSENT_TWICE": 0.5,
+    "outbox.READ_FRESH": 2.0,
+    "outbox.UNREACHABLE_REST": 0.2,
+    "daemon.LEASE": 1.0,
+    "daemon.LEASE_RENEWAL": 0.3,
+    "daemon.LOOK_AGAIN": 0.3,
+    "daemon.LOOK_AROUND": 0.2,
+    "daemon.READ_AGAIN": 0.2,
+}
+READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
+SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
+STEPS = ("first", "second", "third")
+LIFE_SECONDS, END_SECONDS = 6.0, 60.0
+
+CONFIG = """
+store: "{store}"
+secret: secret.key
+company: {{name: Demo, domains: [demo.test], zone: UTC}}
+mailboxes:
+  - address: {rep}
+    name: Sam Carter
+    smtp: {{host: 127.0.0.1, port: {smtp}, security: none}}
+    imap: {{host: 127.0.0.1, port: {imap}, security: none}}
+    password: {{env: REP_PASSWORD}}
+    per_day: 100
+    gap: 0-0 seconds
+    sent: {sent}
+"""
+SEQUENCE = """
+name: Three
+kind: touch
+to: client
+window: always
+steps:
+  - {id: first, email: three/mail}
+  - {id: second, email: three/mail}
+  - {id: third, email: three/mail}
+"""
+TEMPLATE = "---\nsubject: Hello {{ client.first_name }}\n---\nHi {{ client.first_name }}, this is {{ enrollment.step }}.\n"
+
+
+# --- the daemon that dies --------------------------------------------------------------------------------------------
+
+
+def main(config: str, point: str) -> int:
+    """The daemon, with a death at `point`: "commit N", "committed N", "after SECONDS", or "never"."""
+    from engine import daemon, outbox
+
+    modules = {"outbox": outbox, "daemon": daemon}
+    for name, seconds in SHORT.items():
+        module, constant = name.split(".")
+        setattr(modules[module], constant, timedelta(seconds=seconds))
+    plan_death(*point.split())
+    return daemon.run(load_config(Path(config), os.environ))
+
+
+def plan_death(kind: str, when: str = "0") -> None:
+    from engine.database import Database
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if kind == "after":
+        threading.Timer(float(when), die).start()
+    if kind not in ("commit", "committed"):
+        return
+    whole, commits = Database.transaction, itertools.count(1)
+
+    @contextlib.contextmanager
+    def transaction(self: Database) -> Iterator[None]:
+        outermost = not self.in_transaction
+        with whole(self):
+            yield
+            number = next(commits) if outermost else 0
+            if kind == "commit" and number == int(when):
+                die()
+        if kind == "committed" and number == int(when):
+            die()
+
+    Database.transaction = transaction  # type: ignore[method-assign]
+
+
+# --- the server that accepts -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Accepting:
+    """An SMTP server that writes down every message for which it took the responsibility, and when."""
+
+    port: int = 0
+    accepted: list[tuple[float, str, str, bytes]] = field(default_factory=list)
+    file: Callable[[bytes], None] | None = None
+    at: Callable[[str], None] = lambda point: None
+
+    def ids(self) -> list[str]:
+        return [message_id for _, message_id, _, _ in self.accepted]
+
+
+@contextlib.contextmanager
+def accepting() -> Iterator[Accepting]:
+    server = Accepting()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, ConnectionError):
+                converse(server, self.rfile.readline, self.wfile.write)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as listening:
+        server.port = listening.server_address[1]
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield server
+        listening.shutdown()
+
+
+def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
+    def say(point: str, text: str) -> None:
+        server.at(point)
+        write(text.encode() + b"\r\n")
+
+    recipient = ""
+    say("greeting", "220 accepting.test ESMTP")
+    while line := readline():
+        verb = line[:4].upper()
+        if verb == b"EHLO":
+            say("ehlo", "250-accepting.test\r\n250-8BITMIME\r\n250 AUTH PLAIN")
+        elif verb == b"AUTH":
+            say("auth", "235 2.7.0 welcome")
+        elif verb == b"RCPT":
+            recipient = line.decode().partition("<")[2].partition(">")[0]
+            say("rcpt", "250 2.1.5 ok")
+        elif verb == b"DATA":
+            say("data", "354 go on")
+            lines = list(iter(readline, b".\r\n"))
+            if b"" in lines:  # the body broke off: nothing was accepted
+                return
+            take(server, recipient, b"".join(lines))
+            say("accepted", "250 2.0.0 queued")
+            server.at("answered")
+        elif verb == b"QUIT":
+            say("quit", "221 bye")
+            return
+        else:
+            say("mail", "250 2.0.0 ok")
+
+
+def take(server: Accepting, recipient: str, raw: bytes) -> None:
+    found = re.search(rb"(?im)^Message-ID:\s*(<[^>]+>)", raw)
+    assert found, raw[:300]
+    server.accepted.append((time.time(), found[1].decode(), recipient, raw))
+    if server.file:
+        server.file(raw)
+
+
+# --- the story -------------------------------------------------------------------------------------------------------
+
+
+class Story:
+    """Some contacts, three emails to each, and a daemon that is killed `deaths` times while clients answer."""
+
+    def __init__(
+        self, folder: Path, dovecot: servers.Dovecot, rep: str, server: Accepting, store: str, sent: str, seed: int
+    ) -> None:
+        self.folder, self.dovecot, self.rep, self.server, self.sent = folder, dovecot, rep, server, sent
+        self.chance = random.Random(seed)
+        self.environ = {**os.environ, "REP_PASSWORD": dovecot.users[rep]}
+        config = CONFIG.format(store=store, rep=rep, smtp=server.port, imap=dovecot.imap_port, sent=sent)
+        (folder / "config.yaml").write_text(config)
+        for name, text in (("sequences/three.yaml", SEQUENCE), ("templates/three/mail.md", TEMPLATE)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        create_key(folder / "secret.key")
+        server.file = self.file if sent == "server" else None
+        self.answers: dict[str, float] = {}
+        self.deaths: list[str] = []
+        self.inst: Installation = open_installation(
+            load_config(folder / "config.yaml", self.environ), self.environ, datetime.now(UTC), print
+        )
+
+    def file(self, raw: bytes) -> None:
+        self.dovecot.append(self.rep, "Sent", raw, "\\Seen")
+
+    def tell(self, contacts: int, deaths: int) -> None:
+        """The whole story; afterwards `faults` says what did not hold."""
+        self.live("never", until=self.has_read)
+        for number in range(contacts):
+            wish = Wish(f"client{number}@acme.test", "three", {}, contact={"name": f"Dana {number}"})
+            assert not isinstance(enroll(self.inst, wish, datetime.now(UTC)), list)
+        for _ in range(deaths):
+            self.live(self.next_death())
+            if self.chance.random() < 0.3:
+                self.answer()
+        self.live("never", until=self.is_over, patience=END_SECONDS)
+
+    def next_death(self) -> str:
+        kind = self.chance.choice(("commit", "committed", "after", "server", "server"))
+        if kind == "server":
+            return f"server {self.chance.choice(SERVER_POINTS)} {self.chance.randint(1, 3)}"
+        if kind == "after":
+            return f"after {self.chance.uniform(0.3, 2.5):.3f}"
+        return f"{kind} {self.chance.randint(3, 60)}"
+
+    def live(self, point: str, until: Callable[[], bool] = lambda: False, patience: float = LIFE_SECONDS) -> None:
+        """One life of the daemon: until it dies as planned, `until` is so, or its time is over (killed then, too)."""
+        planned = "never" if point.startswith("server") else point
+        command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned]
+        with (self.folder / "daemon.log").open("ab") as log:
+            process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent)
+        self.server.at = killer(process.pid, point) if point.startswith("server") else lambda at: None
+        end = time.monotonic() + patience
+        while process.poll() is None and time.monotonic() < end and not until():
+            time.sleep(0.02)
+        if point == "never" and process.poll() is None:
+            process.terminate()
+            assert process.wait(40) == 0, (self.folder / "daemon.log").read_text()[-3000:]
+        else:
+            process.kill()
+            process.wait()
+            self.deaths.append(point)
+
+    def has_read(self) -> bool:
+        return self.inst.store.position(self.rep, "INBOX") is not None
+
+    def is_over(self) -> bool:
+        """Nothing is on its way any more, and every answer has been read."""
+        store = self.inst.store
+        busy = (OutboxState.QUEUED, OutboxState.CLAIMED, OutboxState.DATA_STARTED)
+        doubts = store.outbox_in(OutboxState.IN_DOUBT) if self.sent == "server" else []
+        if doubts or any(store.outbox_in(state) for state in busy) or len(self.read()) < len(self.answers):
+            return False
+        due = store.next_due()
+        return due is None or due > datetime.now(UTC) + timedelta(days=1)
+
+    def answer(self) -> None:
+        """One of those who got an email, and have not answered yet, does."""
+        waiting = [entry for entry in self.server.accepted if entry[2] not in self.answers]
+        if not waiting:
+            return
+        _, message_id, who, _ = self.chance.choice(waiting)
+        lines = (
+            f"From: {who}", f"To: {self.rep}", "Subject: Re: Hello", f"In-Reply-To: {message_id}",
+            f"References: {message_id}", f"Message-ID: <answer.{who}>", "", "Interesting. When could we talk?", "",
+        )  # fmt: skip
+        self.dovecot.deliver(self.rep, "\r\n".join(lines).encode(), who)
+        self.answers[who] = time.time()
+
+    def read(self) -> list[str]:
+        return [m.sender for m in self.inst.store.recent_inbound(1000) if m.event == "reply"]
+
+    # --- what must hold ----------------------------------------------------------------------------------------------
+
+    def faults(self) -> list[str]:
+        """Everything that was promised and did not hold."""
+        found = [f"accepted {n} times: {i}" for i, n in Counter(self.server.ids()).items() if n > 1]
+        found += [f"the answer of {who} was never read" for who in self.answers if who not in self.read()]
+        found += [
+            f"{who} was written to {at - self.answers[who]:.1f} s after their answer"
+            for at, _, who, _ in self.server.accepted
+            if who in self.answers and at > self.answers[who] + READ_FRESH_SECONDS + 1.5
+        ]
+        return found + [fault for e in self.inst.store.all_enrollments() if (fault := self.lost(e.id, e.state))]
+
+    def lost(self, enrollment: str, state: State) -> str:
+        """Every step's email reached the server, or is held with a reason."""
+        rows = self.inst.store.outbox_of(enrollment)
+        sent = [row.step for row in rows if row.state is OutboxState.SENT]
+        accepted = set(self.server.ids())
+        if wrong := [row.step for row in rows if row.state is OutboxState.SENT and row.message_id not in accepted]:
+            return f"{enrollment}: called sent, and never accepted: {wrong}"
+        if state is State.LISTENING and sorted(sent) != sorted(STEPS):
+            return f"{enrollment}: has run out, and sent only {sent}"
+        held = state is State.PAUSED or any(row.state is OutboxState.IN_DOUBT for row in rows)
+        return "" if held or state is State.LISTENING else f"{enrollment}: is {state}, neither done nor held"
+
+
+def killer(pid: int, point: str) -> Callable[[str], None]:
+    """Kills the daemon when the server comes to a point for the nth time."""
+    _, name, nth = point.split()
+    count = itertools.count(1)
+
+    def at(here: str) -> None:
+        if here == name and next(count) == int(nth):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    return at
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))
