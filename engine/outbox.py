@@ -215,7 +215,7 @@ def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, 
     event = Event.BOUNCED if dead else Event.SOFT_BOUNCED
     _tell(inst, message, now, str(event), f"{message.recipient} was refused: {text}")
     enrollment = inst.store.enrollment(message.enrollment)
-    if dead and enrollment and message.contact != enrollment.contact:  # a step of another role: its address is dead, not theirs
+    if dead and enrollment and message.contact != enrollment.contact:  # a step to another role: that address is dead
         if message.contact:
             suppress(inst, message.contact, str(event), now, message.id)
         happen(inst, message.enrollment, Failed(f"{message.recipient} is dead: {text}"), now)
