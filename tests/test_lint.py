@@ -91,6 +91,55 @@ def test_an_optional_value_may_be_used_where_the_step_asks_for_it() -> None:
     assert lint({**sequences, "x": sequence}, templates, WINDOWS) == []
 
 
+HEAD = "name: X\nkind: touch\nto: client\n"
+SOUND = {
+    "a handler of the sequence leads to what is set aside": HEAD
+    + "steps: [{id: a, email: plain}, {id: b, aside: true, email: plain}]\nwhen: {reply: {goto: b}}\n",
+    "the end goes on once and then stops": HEAD
+    + "steps: [{id: a, email: plain}, {id: b, aside: true, email: plain, when: {finished: {stop: done}}}]\n"
+    "when: {finished: {goto: b}}\n",
+    "an answer may start the same again": HEAD + "steps: [{id: a, email: plain}]\nwhen: {reply: {stop: x, start: x}}\n",
+    "a named person is the prospect of what is started": HEAD
+    + "steps: [{id: a, email: plain}]\nwhen: {named: {stop: x, start: [thanks, outreach]}}\n",
+    "only the first word to a prospect waits": HEAD.replace("client", "prospect")
+    + "steps: [{id: a, email: plain, approve: true}, {id: b, wait: 1 week, email: plain}]\n",
+    "an early end counts where the next email may be left out": HEAD
+    + "needs: {prospect: optional person}\nsteps: [{id: a, email: plain, when: {finished: {stop: x}}},"
+    " {id: b, if: prospect, email: plain}]\n",
+    "a month after 30 days is in order": HEAD
+    + "steps: [{id: a, at: start + 30 days, email: plain}, {id: b, at: start + 1 month, email: plain}]\n",
+    "an optional date may be an anchor": HEAD
+    + "needs: {day: optional date}\nsteps: [{id: a, email: plain}, {id: b, at: day - 1 day, email: plain}]\n",
+    "the referral is there where one asks first": HEAD
+    + "steps: [{id: a, email: plain, if: referral and referral.state == 'won'}]\n",
+}
+
+
+@pytest.mark.parametrize("text", SOUND.values(), ids=SOUND.keys())
+def test_what_is_sound_is_left_alone(text: str) -> None:
+    sequences, templates, sources = around()
+    sequence, problems = parse_sequence("sequences/x.yaml", text)
+    assert sequence is not None, problems
+    found = lint({**sequences, "x": sequence}, templates, WINDOWS, sources={**sources, "sequences/x.yaml": text})
+    assert [str(problem) for problem in found] == []
+
+
+def test_a_translation_is_judged_like_the_original() -> None:
+    sequences, templates, _ = around()
+    german = templates["plain"].replace("client.first_name", "client.frist_name")
+    found = lint(sequences, {**templates, "plain.de": german}, WINDOWS)
+    assert {(problem.file, problem.line, problem.code) for problem in found} == {
+        ("templates/plain.de.md", 4, "unknown-variable")
+    }
+
+
+def test_everything_is_told_once_and_in_order() -> None:
+    sequences, templates, sources = around()
+    found = lint(sequences, {**templates, "plain": "Hi {{ cleint }} and {{ cleint }}"}, WINDOWS, sources=sources)
+    assert len(found) == len(set(found))
+    assert found == sorted(found, key=lambda problem: (problem.file, problem.line, problem.column))
+
+
 # --- what ships
 
 
