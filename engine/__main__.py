@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" for what it does not have
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="whoelse")
+        app.main(list(argv) if argv is not None else None, prog_name="whoelse")
     except SystemExit as ended:
         return _flushed(ended.code)
     except BrokenPipeError:
@@ -37,14 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explanation(error: Exception) -> tuple[str, int] | None:
     """What to say of an error that a user can cause, and the exit code; None for a bug."""
     from engine.cli.output import clean
+    from engine.errors import UserError
+
+    if isinstance(error, UserError):
+        return clean(f"whoelse: {error}"), error.exit_code
     from engine.core.render import RenderError
     from engine.database import Conflict, Unusable
-    from engine.errors import UserError
     from engine.project import explained
 
     match error:
-        case UserError():
-            return clean(f"whoelse: {error}"), error.exit_code
         case Unusable():
             return clean(f"whoelse: {explained(error)}"), NO
         case Conflict():

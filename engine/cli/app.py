@@ -1,41 +1,46 @@
-"""The command line as a whole: which commands there are, and in which order `whoelse --help` lists them."""
+"""The command line as a whole: which commands there are, in the order of `whoelse --help`, and in which file each one is. A file
+is read only when its command is called or help is asked for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from pathlib import Path
 
-import typer
+import click
 
-from engine.cli import entering, lists, looking, setup, steering
+from engine.cli.options import config_option
 
-app = typer.Typer(
-    name="whoelse",
-    help="Ask clients for introductions, from your own mailbox: once, at the right moment, and never after an answer.",
-    epilog="New here? `whoelse demo` shows the whole of it, `whoelse init` makes a project.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
+FILES = {
+    "setup": ("demo", "init", "check", "test", "schema"),
+    "entering": ("enroll", "change", "preview", "simulate"),
+    "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),
+    "looking": ("status", "show", "referrals", "classify"),
+    "lists": ("replies", "tasks", "drafts", "doubts"),
+    "editing": ("plan", "apply"),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are in files of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in FILES.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for file, names in FILES.items():
+            if cmd_name in names:
+                found: click.Group = importlib.import_module(f"engine.cli.{file}").commands
+                return found.commands[cmd_name]
+        return None
+
+
+@click.group(
+    "whoelse",
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="New here? `whoelse demo` shows the whole of it, `whoelse init` makes a project.",
 )
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"whoelse {version('whoelse')}")
-        raise typer.Exit
-
-
-@app.callback()
-def whoelse(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
+@click.version_option(package_name="whoelse", message="whoelse %(version)s")
+@config_option
+def app(config: Path) -> None:
     """Ask clients for introductions, from your own mailbox: once, at the right moment, and never after an answer."""
-
-
-for group in (setup, entering, looking, lists, steering):
-    app.add_typer(group.commands)

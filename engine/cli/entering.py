@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from engine.cli.options import (
-    HERE,
-    ConfigFile,
-    Email,
-    Json,
-    Rep,
-    Values,
+    config_option,
     configuration,
     edited,
+    email_argument,
     example,
+    json_option,
     named_values,
+    rep_option,
+    sequence_argument,
+    values_option,
     working,
 )
 from engine.cli.output import now, print_json, remark, say, spoken, stamp, table, when, zone_of
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from engine.notebook import Moment
     from engine.simulate import Answer, Timeline
 
-commands = typer.Typer()
+commands = click.Group()
 
-SequenceName = Annotated[str, typer.Argument(metavar="SEQUENCE", help="The sequence's name.", show_default=False)]
 DANA = "whoelse enroll dana@acme.example"
 
 
@@ -43,48 +43,55 @@ DANA = "whoelse enroll dana@acme.example"
 
 
 @commands.command(
+    "enroll",
+    short_help="Put somebody into a sequence.",
     epilog=example(
         f"{DANA} value_review --name 'Dana Whitfield' --company Acme \\",
         "    -v review_call='2026-03-12 10:00' -v problems='Tenders took weeks' \\",
         "    -v results='Tenders out in two days'",
         f"{DANA} follow_up_1_1_1 -v prospect='Barry Jones <barry@northwind.example>' --dry-run",
         f"{DANA} value_review --from dana.yaml",
-    )
+    ),
 )
+@email_argument
+@sequence_argument
+@values_option
+@click.option(
+    "--from", "file", metavar="FILE.yaml", type=click.Path(path_type=Path), help="Variables from a file; -v beats them."
+)
+@rep_option
+@click.option("--name", default="", help="Their name, if they are new.")
+@click.option("--first-name", default="", help="If it is not the first word of the name.")
+@click.option("--company", default="", help="Their company.")
+@click.option("--title", default="", help="Their title.")
+@click.option("--zone", default="", help="Their time zone, like Europe/Berlin.")
+@click.option("--country", default="", help="Whose holidays they keep, like DE.")
+@click.option("--subdivision", default="", help="The part of the country, like BY.")
+@click.option("--language", default="", help="In which they are written to, like de.")
+@click.option("--override", metavar="REASON", default="", help="Why a rule may be broken this once; it is recorded.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be sent, and when.")
+@config_option
+@json_option
 def enroll(
-    email: Email,
-    sequence: SequenceName,
-    values: Values = [],  # noqa: B006  typer makes a list of its own each time
-    file: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE.yaml", help="Variables from a file; -v beats them.")
-    ] = None,
-    rep: Rep = "",
-    name: Annotated[str, typer.Option("--name", help="Their name, if they are new.")] = "",
-    first_name: Annotated[str, typer.Option("--first-name", help="If it is not the first word of the name.")] = "",
-    company: Annotated[str, typer.Option("--company", help="Their company.")] = "",
-    title: Annotated[str, typer.Option("--title", help="Their title.")] = "",
-    zone: Annotated[str, typer.Option("--zone", help="Their time zone, like Europe/Berlin.")] = "",
-    country: Annotated[str, typer.Option("--country", help="Whose holidays they keep, like DE.")] = "",
-    subdivision: Annotated[str, typer.Option("--subdivision", help="The part of the country, like BY.")] = "",
-    language: Annotated[str, typer.Option("--language", help="In which they are written to, like de.")] = "",
-    override: Annotated[
-        str, typer.Option("--override", metavar="REASON", help="Why a rule may be broken this once; it is recorded.")
-    ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, and when.")] = False,
-    config: ConfigFile = HERE,
-    as_json: Json = False,
+    email: str,
+    sequence: str,
+    values: tuple[str, ...],
+    file: Path | None,
+    rep: str,
+    override: str,
+    dry_run: bool,
+    config: Path,
+    as_json: bool,
+    **contact: str,
 ) -> None:
     """Enroll somebody, and print the date and subject of every email to come."""
     from engine.enrollments import Wish, enroll
     from engine.simulate import rehearse
 
-    contact = {
-        "name": name, "first_name": first_name, "company": company, "title": title, "zone": zone,
-        "country": country.upper(), "subdivision": subdivision, "language": language,
-    }  # fmt: skip
+    contact["country"] = contact["country"].upper()
     given = {**_from_file(file), **named_values(values)}
     inst = working(configuration(config))
-    _check_place(zone, country.upper(), subdivision)
+    _check_place(contact["zone"], contact["country"], contact["subdivision"])
     wish = Wish(email, sequence, given, rep, override, {key: value for key, value in contact.items() if value})
     at = now()
     ahead = rehearse(inst, wish, at)
@@ -98,7 +105,7 @@ def enroll(
         )
     else:
         _say_entered(wish, ahead, refusals, dry_run)
-    raise typer.Exit(1 if refusals else 0)
+    sys.exit(1 if refusals else 0)
 
 
 def _check_place(zone: str, country: str, subdivision: str) -> None:
@@ -165,21 +172,24 @@ def _row(moment: Moment, main: str) -> tuple[str, str, str, str]:
 # --- change ----------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse change dana@acme.example value_review -v review_call='2026-03-19 10:00'"))
-def change(
-    email: Email,
-    sequence: SequenceName,
-    values: Values = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the dates that would move.")] = False,
-    config: ConfigFile = HERE,
-) -> None:
+@commands.command(
+    "change",
+    short_help="Change a variable of someone enrolled.",
+    epilog=example("whoelse change dana@acme.example value_review -v review_call='2026-03-19 10:00'"),
+)
+@email_argument
+@sequence_argument
+@values_option
+@click.option("--dry-run", is_flag=True, help="Only show the dates that would move.")
+@config_option
+def change(email: str, sequence: str, values: tuple[str, ...], dry_run: bool, config: Path) -> None:
     """Change a variable of someone enrolled, like a call that moved: shows the dates that move, then moves them."""
     from engine.edits import dates_moved
     from engine.enrollments import change
 
     given = named_values(values)
     if not given:
-        raise typer.BadParameter("say what changes, like -v review_call='2026-03-19 10:00'", param_hint="-v")
+        raise click.BadParameter("say what changes, like -v review_call='2026-03-19 10:00'", param_hint="-v")
     inst = working(configuration(config))
     at = now()
     moves = dates_moved(inst, email, sequence, given, at)
@@ -197,19 +207,22 @@ def change(
 
 
 @commands.command(
+    "preview",
+    short_help="Show the emails exactly as they would go out.",
     epilog=example(
         "whoelse preview ask dana@acme.example", "whoelse preview ask dana@acme.example --step reminder --html"
-    )
+    ),
 )
+@sequence_argument
+@email_argument
+@click.option("--step", metavar="ID", default="", help="Only this step's email.")
+@values_option
+@rep_option
+@click.option("--html", is_flag=True, help="Write them as a page, and open it where a browser is.")
+@config_option
+@json_option
 def preview(
-    sequence: SequenceName,
-    email: Email,
-    step: Annotated[str, typer.Option("--step", metavar="ID", help="Only this step's email.")] = "",
-    values: Values = [],  # noqa: B006
-    rep: Rep = "",
-    html: Annotated[bool, typer.Option("--html", help="Write them as a page, and open it where a browser is.")] = False,
-    config: ConfigFile = HERE,
-    as_json: Json = False,
+    sequence: str, email: str, step: str, values: tuple[str, ...], rep: str, html: bool, config: Path, as_json: bool
 ) -> None:
     """Show the emails of a sequence exactly as they would go out to somebody. Nothing is sent or kept."""
     from engine.preview import letters_of, page
@@ -247,25 +260,33 @@ def _show_page(content: str) -> None:
 
 
 @commands.command(
+    "simulate",
+    short_help="Play a sequence through on a virtual clock.",
     epilog=example(
         "whoelse simulate value_review",
         "whoelse simulate ask --begin '2026-03-02 09:30' --when named@+3d",
         "whoelse simulate ask dana@acme.example --when out_of_office@2026-03-05T10:00",
-    )
+    ),
 )
+@sequence_argument
+@click.argument("email", default="")
+@click.option("--begin", metavar="TIME", default="", help="When it begins; now if not given.")
+@click.option(
+    "--when", "events", metavar="EVENT@TIME", multiple=True, help="What happens, at `+3d` or at a time; repeat it."
+)
+@values_option
+@rep_option
+@config_option
+@json_option
 def simulate(
-    sequence: SequenceName,
-    email: Annotated[
-        str, typer.Argument(metavar="[EMAIL]", help="Somebody; without it, an invented sample.", show_default=False)
-    ] = "",
-    begin: Annotated[str, typer.Option("--begin", metavar="TIME", help="When it begins; now if not given.")] = "",
-    events: Annotated[
-        list[str], typer.Option("--when", metavar="EVENT@TIME", help="What happens, at `+3d` or at a time; repeat it.")
-    ] = [],  # noqa: B006
-    values: Values = [],  # noqa: B006
-    rep: Rep = "",
-    config: ConfigFile = HERE,
-    as_json: Json = False,
+    sequence: str,
+    email: str,
+    begin: str,
+    events: tuple[str, ...],
+    values: tuple[str, ...],
+    rep: str,
+    config: Path,
+    as_json: bool,
 ) -> None:
     """Play a sequence through on a virtual clock, over weekends, holidays and clock changes. Nothing is sent or kept."""
     from engine.simulate import SAMPLE_PROSPECT, timeline
@@ -284,7 +305,7 @@ def simulate(
         for line in table([_row(moment, sequence) for moment in played.moments], "  "):
             say(line)
         say(f"In the end: {spoken(played.outcome)}.")
-    raise typer.Exit(1 if played.refusals else 0)
+    sys.exit(1 if played.refusals else 0)
 
 
 def _wish(inst: Installation, sequence: str, email: str, given: Mapping[str, Any], rep: str) -> tuple[Wish, str]:
@@ -330,7 +351,7 @@ def _answer(text: str, zone: str, person: Any) -> Answer:
     event, _, at = text.partition("@")
     if event not in ANSWERS or not at:
         hint = f"write one of {', '.join(ANSWERS)}, then @+3d or @2026-03-05T10:00"
-        raise typer.BadParameter(f"{text!r} is no event with its time; {hint}", param_hint="--when")
+        raise click.BadParameter(f"{text!r} is no event with its time; {hint}", param_hint="--when")
     data = {"people": [person]} if event in ("named", "introduced") else {}
     if not at.startswith("+"):
         return Answer(_instant(at, zone, "--when"), event, data)
@@ -340,7 +361,7 @@ def _answer(text: str, zone: str, person: Any) -> Answer:
             parse_duration(f"{short[1]} {UNITS[short[2]]}" if short else at[1:].strip(), "comes after"), event, data
         )
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}", param_hint="--when") from None
+        raise click.BadParameter(f"{text!r}: {error}", param_hint="--when") from None
 
 
 def _instant(text: str, zone: str, option: str) -> datetime:
@@ -354,4 +375,4 @@ def _instant(text: str, zone: str, option: str) -> datetime:
         return at.astimezone(UTC) if at.tzinfo else to_utc(at, zone)
     except (ValueError, OverflowError):
         hint = "write it like 2026-03-02T09:30"
-        raise typer.BadParameter(f"{text!r} is no time; {hint}", param_hint=option) from None
+        raise click.BadParameter(f"{text!r} is no time; {hint}", param_hint=option) from None

@@ -3,11 +3,21 @@ handle, and a word that settles it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from engine.cli.options import HERE, ConfigFile, Json, Values, configuration, example, named_values, store_of, working
+from engine.cli.options import (
+    config_option,
+    configuration,
+    example,
+    json_option,
+    named_values,
+    store_of,
+    values_option,
+    working,
+)
 from engine.cli.output import (
     chosen,
     count,
@@ -30,10 +40,10 @@ if TYPE_CHECKING:
     from engine.installation import Installation
     from engine.store import Store
 
-commands = typer.Typer()
+commands = click.Group()
 
 LINES_MAX = 6
-Handle = Annotated[str, typer.Argument(metavar="ID", help="Its handle on the list.", show_default=False)]
+handle_argument = click.argument("handle", metavar="ID")
 
 
 def _who(contact: Contact | None) -> str:
@@ -46,27 +56,21 @@ def _who(contact: Contact | None) -> str:
 
 
 @commands.command(
+    "replies",
+    short_help="Answers that need a look.",
     epilog=example(
         "whoelse replies",
         "whoelse replies dana@acme.example",
         "whoelse replies dana@acme.example named -v prospect='Barry Jones <barry@northwind.example>'",
         "whoelse replies dana@acme.example continue",
-    )
+    ),
 )
-def replies(
-    email: Annotated[str, typer.Argument(metavar="[EMAIL]", help="Whose answer.", show_default=False)] = "",
-    word: Annotated[
-        str,
-        typer.Argument(
-            metavar="[WORD]",
-            help="What it is: an event like confirmed or declined, `continue`, or `stop`.",
-            show_default=False,
-        ),
-    ] = "",
-    values: Values = [],  # noqa: B006
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@click.argument("email", default="")
+@click.argument("word", default="")
+@values_option
+@config_option
+@json_option
+def replies(email: str, word: str, values: tuple[str, ...], config: Path, as_json: bool) -> None:
     """Answers that need a look; with EMAIL one person's in full, with WORD settles it."""
     from engine.errors import UserError
 
@@ -120,17 +124,19 @@ def _say_replies(config: Config, found: list[tuple[InboundMessage, Contact | Non
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
-tasks = typer.Typer()
-commands.add_typer(tasks, name="tasks")
 
-
-@tasks.callback(
-    invoke_without_command=True, epilog=example("whoelse tasks", "whoelse tasks show 1f3a", "whoelse tasks done 1f3a")
+@commands.group(
+    "tasks",
+    short_help="What is to do.",
+    invoke_without_command=True,
+    epilog=example("whoelse tasks", "whoelse tasks show 1f3a", "whoelse tasks done 1f3a"),
 )
-def list_tasks(context: typer.Context, config: ConfigFile = HERE, as_json: Json = False) -> None:
+@config_option
+@json_option
+@click.pass_context
+def list_tasks(context: click.Context, config: Path, as_json: bool) -> None:
     """What is to do, the urgent first; `done` ticks one off."""
     if context.invoked_subcommand:
-        context.obj = config
         return
     loaded = configuration(config)
     store = store_of(loaded)
@@ -168,10 +174,12 @@ def _task(store: Store, handle: str) -> str:
     return chosen(handle, [task.id for task in store.open_tasks()], "task", "whoelse tasks")
 
 
-@tasks.command("show", epilog=example("whoelse tasks show 1f3a"))
-def show_task(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+@list_tasks.command("show", epilog=example("whoelse tasks show 1f3a"))
+@handle_argument
+@config_option
+def show_task(handle: str, config: Path) -> None:
     """One task in full."""
-    loaded = configuration(_either(context, config))
+    loaded = configuration(config)
     store = store_of(loaded)
     task = store.task(_task(store, handle))
     assert task is not None, "chosen from the list"
@@ -185,44 +193,40 @@ def show_task(context: typer.Context, handle: Handle, config: ConfigFile = HERE)
         say(f"\n{task.note}")
 
 
-@tasks.command("done", epilog=example("whoelse tasks done 1f3a", "whoelse tasks done 1f3a --note 'called, all well'"))
-def finish_task(
-    context: typer.Context,
-    handle: Handle,
-    note: Annotated[str, typer.Option("--note", help="What came of it; it is kept in the story.")] = "done",
-    config: ConfigFile = HERE,
-) -> None:
+@list_tasks.command(
+    "done", epilog=example("whoelse tasks done 1f3a", "whoelse tasks done 1f3a --note 'called, all well'")
+)
+@handle_argument
+@click.option("--note", default="done", help="What came of it; it is kept in the story.")
+@config_option
+def finish_task(handle: str, note: str, config: Path) -> None:
     """Tick a task off; a sequence that waited for it goes on."""
     from engine.enrollments import finish_task
 
-    inst = working(configuration(_either(context, config)))
+    inst = working(configuration(config))
     task = finish_task(inst, _task(inst.store, handle), now(), note)
     say(f"Done: {task.title}")
 
 
-def _either(context: typer.Context, own: Any) -> Any:
-    """`whoelse tasks --config X done ID` and `whoelse tasks done ID --config X` mean the same."""
-    return own if own != HERE or context.obj is None else context.obj
-
-
 # --- drafts ----------------------------------------------------------------------------------------------------------
 
-drafts = typer.Typer()
-commands.add_typer(drafts, name="drafts")
 
-
-@drafts.callback(
+@commands.group(
+    "drafts",
+    short_help="Emails that wait for your approval.",
     invoke_without_command=True,
     epilog=example(
         "whoelse drafts", "whoelse drafts show 1f3a", "whoelse drafts approve 1f3a", "whoelse drafts edit 1f3a"
     ),
 )
-def list_drafts(context: typer.Context, config: ConfigFile = HERE, as_json: Json = False) -> None:
+@config_option
+@json_option
+@click.pass_context
+def list_drafts(context: click.Context, config: Path, as_json: bool) -> None:
     """Emails that wait for your word: show, approve, edit or reject one."""
     from engine.core.model import OutboxState
 
     if context.invoked_subcommand:
-        context.obj = config
         return
     loaded = configuration(config)
     if as_json:
@@ -279,10 +283,12 @@ def _draft_words(inst: Installation, draft: OutboxMessage) -> tuple[str, str]:
     return letter.subject, letter.text
 
 
-@drafts.command("show", epilog=example("whoelse drafts show 1f3a"))
-def show_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+@list_drafts.command("show", epilog=example("whoelse drafts show 1f3a"))
+@handle_argument
+@config_option
+def show_draft(handle: str, config: Path) -> None:
     """One draft, as it would leave now."""
-    inst = working(configuration(_either(context, config)))
+    inst = working(configuration(config))
     draft = _draft(inst, handle)
     _say_draft(draft, *_draft_words(inst, draft))
 
@@ -292,10 +298,12 @@ def _say_draft(draft: OutboxMessage, subject: str, text: str) -> None:
     say(text.rstrip())
 
 
-@drafts.command("approve", epilog=example("whoelse drafts approve 1f3a"))
-def approve_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+@list_drafts.command("approve", epilog=example("whoelse drafts approve 1f3a"))
+@handle_argument
+@config_option
+def approve_draft(handle: str, config: Path) -> None:
     """Let a draft go, in exactly the words that are printed."""
-    inst = working(configuration(_either(context, config)))
+    inst = working(configuration(config))
     draft = _draft(inst, handle)
     subject, text = _draft_words(inst, draft)
     _say_draft(draft, subject, text)
@@ -313,12 +321,14 @@ def _let_go(inst: Installation, draft: OutboxMessage, subject: str, text: str) -
     say(f"\nApproved: it leaves with the next window (whoelse show {draft.recipient}).")
 
 
-@drafts.command("edit", epilog=example("whoelse drafts edit 1f3a"))
-def edit_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+@list_drafts.command("edit", epilog=example("whoelse drafts edit 1f3a"))
+@handle_argument
+@config_option
+def edit_draft(handle: str, config: Path) -> None:
     """Open a draft in $EDITOR; what is saved goes out word for word, an empty file changes nothing."""
     from engine.errors import UserError
 
-    inst = working(configuration(_either(context, config)))
+    inst = working(configuration(config))
     draft = _draft(inst, handle)
     subject, text = _draft_words(inst, draft)
     written = _edited(subject, text)
@@ -358,13 +368,15 @@ def _edited(subject: str, text: str) -> str | None:
     return None if not after.strip() or after == before else after
 
 
-@drafts.command("reject", epilog=example("whoelse drafts reject 1f3a"))
-def reject_draft(context: typer.Context, handle: Handle, config: ConfigFile = HERE) -> None:
+@list_drafts.command("reject", epilog=example("whoelse drafts reject 1f3a"))
+@handle_argument
+@config_option
+def reject_draft(handle: str, config: Path) -> None:
     """Drop a draft: its step is skipped and the sequence goes on."""
     from engine.errors import UserError
     from engine.outbox import reject
 
-    inst = working(configuration(_either(context, config)))
+    inst = working(configuration(config))
     draft = _draft(inst, handle)
     if not reject(inst, draft, now()):
         raise UserError(
@@ -376,13 +388,16 @@ def reject_draft(context: typer.Context, handle: Handle, config: ConfigFile = HE
 # --- doubts ----------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse doubts", "whoelse doubts 1f3a sent", "whoelse doubts 1f3a not-sent"))
-def doubts(
-    handle: Annotated[str, typer.Argument(metavar="[ID]", help="Its handle on the list.", show_default=False)] = "",
-    word: Annotated[str, typer.Argument(metavar="[sent|not-sent]", help="What you know.", show_default=False)] = "",
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@commands.command(
+    "doubts",
+    short_help="Messages that may or may not have gone out.",
+    epilog=example("whoelse doubts", "whoelse doubts 1f3a sent", "whoelse doubts 1f3a not-sent"),
+)
+@click.argument("handle", metavar="[ID]", default="")
+@click.argument("word", metavar="[sent|not-sent]", default="")
+@config_option
+@json_option
+def doubts(handle: str, word: str, config: Path, as_json: bool) -> None:
     """Messages of which nobody knows whether they went out, with the evidence; `sent` or `not-sent` settles one."""
     from engine.core.model import OutboxState
 
@@ -423,7 +438,7 @@ def _settle_doubt(config: Config, handle: str, word: str) -> None:
     from engine.outbox import settle
 
     if word not in ("sent", "not-sent"):
-        raise typer.BadParameter("say `sent` or `not-sent` behind the ID", param_hint="sent|not-sent")
+        raise click.BadParameter("say `sent` or `not-sent` behind the ID", param_hint="sent|not-sent")
     inst = working(config)
     found = {message.id: message for message in inst.store.outbox_in(OutboxState.IN_DOUBT)}
     message = found[chosen(handle, found, "doubt", "whoelse doubts")]

@@ -3,13 +3,14 @@ engine makes of a message."""
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from engine.cli.options import HERE, ConfigFile, Json, configuration, edited, example, store_of
+from engine.cli.options import config_option, configuration, edited, example, json_option, store_of
 from engine.cli.output import (
     count,
     folded,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from engine.core.model import Contact, Enrollment, Reading, Referral
     from engine.store import MailboxState, Store, Told
 
-commands = typer.Typer()
+commands = click.Group()
 
 LISTED_MAX = 50
 ANSWER_LINES_MAX = 6
@@ -43,12 +44,15 @@ UNREAD_ALARM_SECONDS = 30 * 60
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse status", "whoelse status --all"))
-def status(
-    config: ConfigFile = HERE,
-    everyone: Annotated[bool, typer.Option("--all", help="Also those who are through.")] = False,
-    as_json: Json = False,
-) -> None:
+@commands.command(
+    "status",
+    short_help="Who is where, and what waits for you.",
+    epilog=example("whoelse status", "whoelse status --all"),
+)
+@click.option("--all", "everyone", is_flag=True, help="Also those who are through.")
+@config_option
+@json_option
+def status(everyone: bool, config: Path, as_json: bool) -> None:
     """Who is where, what waits for you, and whether the mailboxes are well."""
     loaded = configuration(config)
     store = store_of(loaded)
@@ -228,15 +232,16 @@ def _where(config: Config, e: Enrollment, contact: Contact | None) -> str:
 # --- show ------------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse show dana@acme.example", "whoelse show ask"))
-def show(
-    who: Annotated[
-        str, typer.Argument(metavar="EMAIL|SEQUENCE", help="A person's address, or a sequence.", show_default=False)
-    ],
-    full: Annotated[bool, typer.Option("--full", help="Also the whole text of every email and answer.")] = False,
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@commands.command(
+    "show",
+    short_help="One person's whole story, or one sequence.",
+    epilog=example("whoelse show dana@acme.example", "whoelse show ask"),
+)
+@click.argument("who", metavar="EMAIL|SEQUENCE")
+@click.option("--full", is_flag=True, help="Also the whole text of every email and answer.")
+@config_option
+@json_option
+def show(who: str, full: bool, config: Path, as_json: bool) -> None:
     """One person's whole story: every email, answer and decision with its rule. Or one sequence: its steps, and who is in it."""
     loaded = configuration(config)
     if "@" in who:
@@ -382,8 +387,10 @@ def _does(step: Any) -> str:
 # --- referrals -------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse referrals"))
-def referrals(config: ConfigFile = HERE, as_json: Json = False) -> None:
+@commands.command("referrals", short_help="Who named or introduced whom.", epilog=example("whoelse referrals"))
+@config_option
+@json_option
+def referrals(config: Path, as_json: bool) -> None:
     """The referral log: who named or introduced whom, and what became of it."""
     loaded = configuration(config)
     store = store_of(loaded)
@@ -426,16 +433,15 @@ def _referral_row(config: Config, referral: Referral, client: Contact | None) ->
 
 
 @commands.command(
-    epilog=example("whoelse classify answer.eml", "whoelse classify --json --rep sam@consulting.example mail/*.eml")
+    "classify",
+    short_help="What the engine makes of a message.",
+    epilog=example("whoelse classify answer.eml", "whoelse classify --json --rep sam@consulting.example mail/*.eml"),
 )
-def classify(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Messages as they were received.", show_default=False)
-    ],
-    rep: Annotated[str, typer.Option("--rep", metavar="ADDRESS", help="Whose mailbox they came to.")] = "",
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rep", metavar="ADDRESS", default="", help="Whose mailbox they came to.")
+@config_option
+@json_option
+def classify(files: tuple[Path, ...], rep: str, config: Path, as_json: bool) -> None:
     """What the engine makes of a message, and by which rule. Works without a config."""
     reps = _reps(rep, config)
     results, missing = [], False
@@ -452,7 +458,7 @@ def classify(
     else:
         for file, reading in results:
             _say_reading(file, reading)
-    raise typer.Exit(1 if missing else 0)
+    sys.exit(1 if missing else 0)
 
 
 def _reps(rep: str, path: Path) -> frozenset[str]:

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.installation import Installation
     from engine.store import Store
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", envvar="WHOELSE_CONFIG", metavar="FILE", help="The project's config.yaml.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Values = Annotated[
-    list[str],
-    typer.Option("-v", "--value", metavar="NAME=VALUE", help="A variable; repeat it for more, or for a list."),
-]
-Rep = Annotated[str, typer.Option("--rep", metavar="ADDRESS", help="Whose client this is, if that is not clear.")]
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The person's address.", show_default=False)]
-HERE = Path("config.yaml")
+
+def _nearest(context: click.Context, _: click.Parameter, value: Path) -> Path:
+    """`whoelse --config X status` and `whoelse status --config X` mean the same; the one nearest to the command wins."""
+    if context.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+        context.meta["config"] = value
+    found: Path = context.meta.get("config", value)
+    return found
+
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    envvar="WHOELSE_CONFIG",
+    default="config.yaml",
+    type=click.Path(path_type=Path),
+    callback=_nearest,
+    help="The project's config (else WHOELSE_CONFIG, else ./config.yaml).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+values_option = click.option(
+    "-v",
+    "--value",
+    "values",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A variable; repeat it for more, or for a list.",
+)
+rep_option = click.option("--rep", metavar="ADDRESS", default="", help="Whose client this is, if that is not clear.")
+email_argument = click.argument("email")
+sequence_argument = click.argument("sequence")
 
 
 def example(*commands: str) -> str:
@@ -60,14 +81,14 @@ def edited(config: Config) -> Installation:
     return open_edited(config, os.environ)
 
 
-def named_values(given: list[str]) -> dict[str, object]:
-    """`-v name=value`, in which a name that comes again makes a list. Raises typer.BadParameter for anything else."""
+def named_values(given: Sequence[str]) -> dict[str, object]:
+    """`-v name=value`, in which a name that comes again makes a list. Raises click.BadParameter for anything else."""
     found: dict[str, object] = {}
     for item in given:
         name, equals, value = item.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise typer.BadParameter(f"{item!r} is no variable; write name=value", param_hint="-v")
+            raise click.BadParameter(f"{item!r} is no variable; write name=value", param_hint="-v")
         before = found.get(name)
         found[name] = value if before is None else [*(before if isinstance(before, list) else [before]), value]
     return found

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from engine.cli.options import HERE, ConfigFile, Json, configuration, example, store_of
-from engine.cli.output import count, now, print_json, remark, say
+from engine.cli.options import config_option, configuration, example, json_option
+from engine.cli.output import count, print_json, remark, say
 
 if TYPE_CHECKING:
     from engine.config import Config, Mailbox
     from engine.core.problem import Problem
 
-commands = typer.Typer()
+commands = click.Group()
 
 IGNORED = ("secret.key", "*.db", "*.db-*", ".env")
 NEXT = ("whoelse check", "whoelse simulate value_review", "whoelse enroll dana@acme.example value_review --help")
 
 
-@commands.command(epilog=example("whoelse demo", "whoelse demo --keep demo-project"))
-def demo(
-    keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the project that it ran, for a look.")
-    ] = None,
-) -> None:
+@commands.command(
+    "demo",
+    short_help="See the whole of it, with nothing set up.",
+    epilog=example("whoelse demo", "whoelse demo --keep demo-project"),
+)
+@click.option(
+    "--keep", metavar="DIR", type=click.Path(path_type=Path), help="Keep the project that it ran, for a look."
+)
+def demo(keep: Path | None) -> None:
     """Show the whole of it with nothing set up: servers on this machine, clients that answer, weeks in a minute."""
     from engine.demo import run
 
-    raise typer.Exit(run(keep))
+    sys.exit(run(keep))
 
 
 # --- init ------------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse init", "whoelse init referrals"))
-def init(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder; it is made if it is not there.", show_default=False)
-    ] = Path(),
-) -> None:
+@commands.command("init", short_help="Make a project folder.", epilog=example("whoelse init", "whoelse init referrals"))
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
     """Make a project: config.yaml with comments, sequences, templates and a key. Nothing is ever overwritten."""
     from engine.library import shipped_folder
     from engine.secrets import create_key
@@ -96,14 +97,15 @@ def _ignore(file: Path) -> None:
 # --- check -----------------------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse check", "whoelse check --connect"))
-def check(
-    config: ConfigFile = HERE,
-    connect: Annotated[
-        bool, typer.Option("--connect", help="Also log in to every mailbox's SMTP and IMAP server.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+@commands.command(
+    "check",
+    short_help="Find what is wrong in config, sequences and templates.",
+    epilog=example("whoelse check", "whoelse check --connect"),
+)
+@click.option("--connect", is_flag=True, help="Also log in to every mailbox's SMTP and IMAP server.")
+@config_option
+@json_option
+def check(connect: bool, config: Path, as_json: bool) -> None:
     """Find what is wrong in the config, the sequences and the templates, before anybody is enrolled."""
     from engine.core.problem import has_errors
 
@@ -115,7 +117,7 @@ def check(
         _say_problems(problems)
     if connect and loaded and ok:
         ok = _connect(loaded, remark if as_json else say)
-    raise typer.Exit(0 if ok else 1)
+    sys.exit(0 if ok else 1)
 
 
 def _checked(path: Path) -> tuple[Config | None, list[Problem]]:
@@ -181,12 +183,13 @@ def _log_in(mailbox: Mailbox, tell: Any) -> bool:
 # --- test, schema ----------------------------------------------------------------------------------------------------
 
 
-@commands.command("test", epilog=example("whoelse test", "whoelse test ask"))
-def scenarios(
-    sequence: Annotated[str, typer.Argument(metavar="[SEQUENCE]", help="Only this one's.", show_default=False)] = "",
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@commands.command(
+    "test", short_help="Run the scenarios of the sequences.", epilog=example("whoelse test", "whoelse test ask")
+)
+@click.argument("sequence", default="")
+@config_option
+@json_option
+def scenarios(sequence: str, config: Path, as_json: bool) -> None:
     """Run the scenarios of all sequences on a virtual clock, and say what no scenario reaches."""
     from engine.errors import UserError
     from engine.project import edited_library
@@ -211,7 +214,7 @@ def scenarios(
         )
     else:
         _say_results(results, failed, unreached)
-    raise typer.Exit(1 if failed else 0)
+    sys.exit(1 if failed else 0)
 
 
 def _say_results(results: Sequence[Any], failed: Sequence[Any], unreached: Any) -> None:
@@ -223,61 +226,18 @@ def _say_results(results: Sequence[Any], failed: Sequence[Any], unreached: Any) 
     say(f"{count(len(results) - len(failed), 'scenario')} passed, {len(failed)} failed.")
 
 
-@commands.command(epilog=example("whoelse schema sequence > sequence.schema.json"))
-def schema(
-    kind: Annotated[str, typer.Argument(metavar="sequence|triggers|config", show_default=False)] = "sequence",
-) -> None:
+@commands.command(
+    "schema",
+    short_help="Print a JSON Schema for your editor.",
+    epilog=example("whoelse schema sequence > sequence.schema.json"),
+)
+@click.argument("kind", metavar="[sequence|triggers|config]", default="sequence")
+def schema(kind: str) -> None:
     """Print the JSON Schema of a kind of file, for editors that complete and check while one writes."""
     from engine.config import config_schema
     from engine.core.schema import sequence_schema, triggers_schema
 
     schemas = {"sequence": sequence_schema, "triggers": triggers_schema, "config": config_schema}
     if kind not in schemas:
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(schemas)}")
+        raise click.BadParameter(f"{kind!r} is none of {', '.join(schemas)}")
     print_json(schemas[kind]())
-
-
-# --- plan, apply -----------------------------------------------------------------------------------------------------
-
-
-@commands.command(epilog=example("whoelse plan"))
-def plan(config: ConfigFile = HERE, as_json: Json = False) -> None:
-    """Print what the edits on disk mean for those in flight. Nothing happens."""
-    _plan(config, as_json, doing=False)
-
-
-@commands.command(epilog=example("whoelse apply"))
-def apply(config: ConfigFile = HERE, as_json: Json = False) -> None:
-    """Put the edits on disk to work: what runs from now on is these files."""
-    _plan(config, as_json, doing=True)
-
-
-def _plan(path: Path, as_json: bool, doing: bool) -> None:
-    """Opened by hand: the ordinary opening would have applied the edits already."""
-    from dataclasses import asdict
-
-    from engine import edits
-    from engine.installation import Installation
-    from engine.library import unpack
-    from engine.project import edited_library
-    from engine.secrets import installation_key
-
-    config = configuration(path)
-    library = edited_library(config)
-    store = store_of(config)
-    applied = store.applied_library()
-    inst = Installation(config, store, unpack(applied[1] if applied else "{}"), installation_key(config, os.environ))
-    found = edits.plan(inst, library, now())
-    if doing and found:
-        edits.apply(inst, library, now())
-    if as_json:
-        print_json({**asdict(found), "applied": doing})
-        return
-    for line in found.lines():
-        say(line)
-    if not found:
-        say("Nothing has changed since the last apply.")
-    elif doing:
-        say("\nApplied.")
-    else:
-        say("\nNothing has happened yet. `whoelse apply` makes it so.")

@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from engine.cli.options import (
-    HERE,
-    ConfigFile,
-    Email,
-    Json,
-    Values,
+    config_option,
     configuration,
+    email_argument,
     example,
+    json_option,
     named_values,
     store_of,
+    values_option,
     working,
 )
 from engine.cli.output import now, print_json, say, spoken, stamp, table, when
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.config import Config
     from engine.core.happening import Happening
 
-commands = typer.Typer()
+commands = click.Group()
 
-Whom = Annotated[str, typer.Argument(metavar="EMAIL", help="The person's address.", show_default=False)]
-In = Annotated[
-    str, typer.Argument(metavar="[SEQUENCE]", help="Only in this one; without it in all.", show_default=False)
-]
-EVERYTHING = typer.Option("--all", help="The emergency brake: nobody, nothing, until `whoelse resume --all`.")
+someone_argument = click.argument("email", default="")
+within_argument = click.argument("sequence", default="")
 
 
-@commands.command(epilog=example("whoelse run", "whoelse run --once", "whoelse run --log-format json"))
-def run(
-    once: Annotated[bool, typer.Option("--once", help="One pass: read, send what is due, end. For cron.")] = False,
-    log_format: Annotated[str, typer.Option("--log-format", metavar="text|json", help="If not as in the config.")] = "",
-    config: ConfigFile = HERE,
-) -> None:
+@commands.command(
+    "run",
+    short_help="Send what is due and watch the mailboxes.",
+    epilog=example("whoelse run", "whoelse run --once", "whoelse run --log-format json"),
+)
+@click.option("--once", is_flag=True, help="One pass: read, send what is due, end. For cron.")
+@click.option("--log-format", metavar="text|json", default="", help="If not as in the config.")
+@config_option
+def run(once: bool, log_format: str, config: Path) -> None:
     """Send what is due and watch the mailboxes, until it is stopped (Ctrl-C, SIGTERM)."""
     if log_format not in ("", "text", "json"):
-        raise typer.BadParameter(f"{log_format!r} is neither text nor json", param_hint="--log-format")
+        raise click.BadParameter(f"{log_format!r} is neither text nor json", param_hint="--log-format")
     loaded = configuration(config)
     from engine.daemon import run
 
-    raise typer.Exit(run(loaded, once=once, log_format=log_format or loaded.log_format))
+    sys.exit(run(loaded, once=once, log_format=log_format or loaded.log_format))
 
 
 # --- pause, resume, stop ---------------------------------------------------------------------------------------------
 
 
-@commands.command(epilog=example("whoelse pause dana@acme.example", "whoelse pause --all"))
-def pause(
-    email: Whom = "",
-    sequence: In = "",
-    everything: Annotated[bool, EVERYTHING] = False,
-    config: ConfigFile = HERE,
-) -> None:
+@commands.command(
+    "pause",
+    short_help="Let somebody wait; --all is the emergency brake.",
+    epilog=example("whoelse pause dana@acme.example", "whoelse pause --all"),
+)
+@someone_argument
+@within_argument
+@click.option(
+    "--all", "everything", is_flag=True, help="The emergency brake: nobody, nothing, until `whoelse resume --all`."
+)
+@config_option
+def pause(email: str, sequence: str, everything: bool, config: Path) -> None:
     """Let somebody's clock stand still until you resume. With --all, stop everything before the next email."""
     from engine.core.happening import Paused
 
@@ -69,13 +73,16 @@ def pause(
     _steer(config, email, sequence, Paused("paused_by_rep"))
 
 
-@commands.command(epilog=example("whoelse resume dana@acme.example", "whoelse resume --all"))
-def resume(
-    email: Whom = "",
-    sequence: In = "",
-    everything: Annotated[bool, typer.Option("--all", help="Let go of the emergency brake.")] = False,
-    config: ConfigFile = HERE,
-) -> None:
+@commands.command(
+    "resume",
+    short_help="Go on after a pause.",
+    epilog=example("whoelse resume dana@acme.example", "whoelse resume --all"),
+)
+@someone_argument
+@within_argument
+@click.option("--all", "everything", is_flag=True, help="Let go of the emergency brake.")
+@config_option
+def resume(email: str, sequence: str, everything: bool, config: Path) -> None:
     """Go on where it was paused; the dates move by the length of the pause."""
     from engine.core.happening import Released
 
@@ -85,8 +92,15 @@ def resume(
     _steer(config, email, sequence, Released("resumed by the rep"))
 
 
-@commands.command(epilog=example("whoelse stop dana@acme.example", "whoelse stop dana@acme.example ask"))
-def stop(email: Email, sequence: In = "", config: ConfigFile = HERE) -> None:
+@commands.command(
+    "stop",
+    short_help="End it for somebody.",
+    epilog=example("whoelse stop dana@acme.example", "whoelse stop dana@acme.example ask"),
+)
+@email_argument
+@within_argument
+@config_option
+def stop(email: str, sequence: str, config: Path) -> None:
     """End it for somebody: nothing more is sent. They can be enrolled again."""
     from engine.core.happening import Stopped
 
@@ -97,7 +111,7 @@ def _steer(config: Path, email: str, sequence: str, happening: Happening) -> Non
     from engine.enrollments import steer
 
     if not email:
-        raise typer.BadParameter("name somebody, or --all for everything", param_hint="EMAIL")
+        raise click.BadParameter("name somebody, or --all for everything", param_hint="EMAIL")
     for decision in steer(working(configuration(config)), email, sequence, happening, now()):
         say(f"{email}, {decision.enrollment.sequence}: {spoken(decision.why) or 'nothing changes'}")
 
@@ -130,30 +144,26 @@ def _release_brake(config: Path, email: str) -> None:
 
 def _nobody(email: str) -> None:
     if email:
-        raise typer.BadParameter("either somebody, or --all", param_hint="EMAIL")
+        raise click.BadParameter("either somebody, or --all", param_hint="EMAIL")
 
 
 # --- mark ------------------------------------------------------------------------------------------------------------
 
 
 @commands.command(
+    "mark",
+    short_help="Tell what the engine could not know.",
     epilog=example(
         "whoelse mark dana@acme.example confirmed",
         "whoelse mark dana@acme.example introduced -v prospect='Barry Jones <barry@northwind.example>'",
         "whoelse mark barry@northwind.example met",
-    )
+    ),
 )
-def mark(
-    email: Email,
-    event: Annotated[
-        str,
-        typer.Argument(
-            metavar="EVENT", help="introduced, named, confirmed, declined, met, won or lost.", show_default=False
-        ),
-    ],
-    values: Values = [],  # noqa: B006
-    config: ConfigFile = HERE,
-) -> None:
+@email_argument
+@click.argument("event")
+@values_option
+@config_option
+def mark(email: str, event: str, values: tuple[str, ...], config: Path) -> None:
     """Tell the engine what it could not know: what was said on the phone, or what became of a prospect."""
     from engine.inbox import mark
 
@@ -165,16 +175,15 @@ def mark(
 
 
 @commands.command(
-    epilog=example("whoelse suppress", "whoelse suppress dana@acme.example --reason 'asked on the phone'")
+    "suppress",
+    short_help="The do-not-mail list.",
+    epilog=example("whoelse suppress", "whoelse suppress dana@acme.example --reason 'asked on the phone'"),
 )
-def suppress(
-    email: Annotated[
-        str, typer.Argument(metavar="[EMAIL]", help="Who is never mailed again.", show_default=False)
-    ] = "",
-    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "by the rep",
-    config: ConfigFile = HERE,
-    as_json: Json = False,
-) -> None:
+@someone_argument
+@click.option("--reason", default="by the rep", help="Why; it is kept.")
+@config_option
+@json_option
+def suppress(email: str, reason: str, config: Path, as_json: bool) -> None:
     """The do-not-mail list; with EMAIL, put somebody on it. This is final, and stops everything that runs for them."""
     loaded = configuration(config)
     if email:
@@ -197,7 +206,7 @@ def _suppress(config: Config, email: str, reason: str) -> None:
     try:
         address = person({"email": email})["email"]
     except ValueError as error:
-        raise typer.BadParameter(f"{email!r} {error}", param_hint="EMAIL") from None
+        raise click.BadParameter(f"{email!r} {error}", param_hint="EMAIL") from None
     inst = working(config)
     contact = inst.store.contact_at(address)
     with inst.store.transaction():
