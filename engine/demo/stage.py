@@ -15,7 +15,8 @@ from engine.library import shipped_folder
 from engine.secrets import create_key
 
 CONFIG = """\
-# The project that `whoelse demo` ran, from March to April 2026 by its own clock. Its mail servers are gone: look, but do not run it.
+# The project that `whoelse demo` ran, from March to April 2026 by its own clock. Its mail servers are gone: look around
+# in it, but do not run it.
 store: whoelse.db
 company: {{name: {company}, domains: [{domain}], zone: {zone}, country: {country}}}
 mailboxes:

@@ -173,28 +173,28 @@ REP_TURNS = (RepTurn("thank_you/progress", timedelta(hours=2), "met"),)
 
 #: Why an email goes out at that moment, by sequence/step.
 WHY: Mapping[str, str] = {
-    "value_review/document": "Before the review call: what was promised, and what came of it.",
-    "value_review/confirm": "After the call, one question: did we keep our promise?",
-    "value_review/reminder": "No answer for four business days: asked once more. Next comes a call, not an email.",
-    "ask/who_else": "The value is confirmed, so the question is earned: who else has this problem?",
-    "ask/reminder": "No answer for a week, absence not counted: one reminder, and there is no second.",
-    "ask/anyone_else": "A name is thanked for, with one question: is there anyone else?",
-    "intro_template/introduction": "The introduction is already written. One click sends it.",
-    "follow_up_1_1_1/day_1": "1 day later: did you have a chance to send it?",
-    "follow_up_1_1_1/week_1": "1 week later: the same link once more. (After 1 month Sam would take over.)",
-    "thank_you/thanks": "The thank-you, at once, in the thread of the introduction.",
-    "thank_you/update": "Two weeks later, in a thread of its own: how it went with Barry.",
+    "value_review/document": "ahead of the review call",
+    "value_review/confirm": "after the call: is the client happy?",
+    "value_review/reminder": "no answer in 4 business days: once more",
+    "ask/who_else": "the value is confirmed: the question is earned",
+    "ask/reminder": "no answer in a week, not counting his absence",
+    "ask/anyone_else": "thanks for the name",
+    "intro_template/introduction": "already written, one click sends it",
+    "follow_up_1_1_1/day_1": "1 day without the introduction",
+    "follow_up_1_1_1/week_1": "1 week without it",
+    "thank_you/thanks": "the thank-you, at once",
+    "thank_you/update": "two weeks later, how it went",
 }
 
 #: What an answer means and what follows, by sequence, event and what became of the sequence.
 DECIDED: Mapping[tuple[str, str, str], str] = {
-    ("value_review", "confirmed", "confirmed"): "A clear yes. The value is confirmed, and “Who else?” begins.",
-    ("value_review", "bounced", "bounced"): "The address is dead. It is never written to again, by any sequence.",
-    ("ask", "out_of_office", ""): "An absence is not an answer. Everything for Ulrich waits until he is back.",
-    ("ask", "named", ""): "A name. Barry goes on record as a referral, and the introduction is prepared.",
-    ("ask", "declined", "named"): "That was everyone: no pushback here. The ask ends, the introduction goes on.",
-    ("ask", "declined", "declined"): "A no ends it at once. After 90 days of rest, at most a smaller favour.",
-    ("follow_up_1_1_1", "introduced", "introduced"): "Introduced! The nudging stops for good, the thank-you begins.",
+    ("value_review", "confirmed", "confirmed"): "a clear yes. The value is confirmed, “Who else?” begins",
+    ("value_review", "bounced", "bounced"): "a dead address. Nobody ever writes to it again",
+    ("ask", "out_of_office", ""): "an absence is no answer. All waits until he is back",
+    ("ask", "named", ""): "a name. The introduction to Barry is prepared",
+    ("ask", "declined", "named"): "that was everyone. The introduction goes on",
+    ("ask", "declined", "declined"): "a no ends it. After 90 days, at most a smaller favour",
+    ("follow_up_1_1_1", "introduced", "introduced"): "introduced! No more nudging",
 }
 
 #: What each sequence is for.

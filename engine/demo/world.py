@@ -1,6 +1,6 @@
-"""The mail servers of the demo's small world: one SMTP and one IMAP server on loopback, in a thread of their own, so that nobody who
-waits for an answer can keep them from giving it. Every mailbox lives in memory; what was delivered is written down, in
-order, before the sender hears that it was accepted."""
+"""The mail servers of the demo's small world: one SMTP and one IMAP server on loopback, in a thread of their own, so that
+nobody who waits for an answer can keep them from giving it. Every mailbox lives in memory; what was delivered is written
+down, in order, before the sender hears that it was accepted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import UserError
@@ -37,12 +38,11 @@ class Delivery:
 def missing_extra() -> UserError | None:
     """What to say when the demo's servers are not installed; None when they are."""
     try:
-        import aiosmtpd.smtp
-        import pymap.backend.dict  # noqa: F401
+        for name in ("aiosmtpd.smtp", "pymap.backend.dict"):
+            import_module(name)
     except ImportError as error:
-        return UserError(
-            f"the demo's mail servers are not installed ({error.name})", remedy="pip install 'whoelse[demo]'"
-        )
+        message = f"the demo's mail servers are not installed ({error.name})"
+        return UserError(message, remedy="pip install 'whoelse[demo]'")
     return None
 
 
@@ -99,15 +99,16 @@ class MailWorld:
             self._loop.close()
 
     async def _serve(self) -> None:
-        imap, smtp = await self._imap_server(), await self._smtp_server()
-        async with imap, smtp:
-            self.imap_port, self.smtp_port = (s.sockets[0].getsockname()[1] for s in (imap, smtp))
-            self._ready.set()
-            await self._stop.wait()
-            imap.close()
-            smtp.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:  # sessions that are still open
-                task.cancel()
+        servers = await self._imap_server(), await self._smtp_server()
+        self.imap_port, self.smtp_port = (server.sockets[0].getsockname()[1] for server in servers)
+        self._ready.set()
+        await self._stop.wait()
+        for server in servers:
+            server.close()
+        sessions = asyncio.all_tasks() - {asyncio.current_task()}  # of clients that have not taken leave
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
 
     async def _imap_server(self) -> asyncio.Server:
         """pymap's own start takes a port's number and no free one: so its server is put on a socket of ours."""
@@ -202,10 +203,12 @@ def _quick() -> dict[str, Any]:
     """pymap's defaults are made for the internet: half a million rounds of hashing at each login, certificates, block lists."""
     import ssl
 
+    from pymap.concurrent import Subsystem
     from pysasl.hashing import BuiltinHash
 
     return {
         "hash_context": BuiltinHash(rounds=1),
+        "cpu_subsystem": Subsystem.for_asyncio(),
         "invalid_user_sleep": 0.0,
         "reject_dnsbl": False,
         "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
