@@ -296,9 +296,9 @@ def _quiet(
 ) -> tuple[datetime, str] | None:
     """The frequency cap: between unrelated sequences, and never before an answer to the person's own message. Of several late
     emails one leaves a day."""
-    if contact is None or enrollment.cause:
+    if contact is None or enrollment.cause or enrollment.in_hand not in ("outbox", "draft"):
         return None
-    if enrollment.in_hand == "outbox" and enrollment.due_at and now - enrollment.due_at > LATE:
+    if enrollment.due_at and now - enrollment.due_at > LATE:
         before = inst.store.last_sent_to(contact.id)
         if before and before.sent_at and now - before.sent_at < LATE:
             return before.sent_at + LATE, "of several late emails one leaves a day"

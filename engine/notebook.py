@@ -4,13 +4,13 @@ nothing. What a simulation does not follow stands still in it, because it never 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from engine.core.machine import RUNNING
-from engine.core.model import Enrollment, Event, OutboxMessage, State, Task
+from engine.core.model import Contact, Enrollment, Event, OutboxMessage, State, Task
 from engine.database import Database, open_database
 from engine.store import Store, counted_ids
 
@@ -59,6 +59,8 @@ class Notebook(Store):
         self._doing: dict[str, str] = {}
         self._whys: dict[str, list[str]] = {}
         self._delays: dict[str, list[tuple[datetime, str]]] = {}
+        self._unnamed: list[int] = []
+        self._people: dict[str, Contact | None] = {}
 
     def follows(self, enrollment: str) -> bool:
         """Whether time passes for it here."""
@@ -85,9 +87,27 @@ class Notebook(Store):
             delays.pop()
         delays.append((now, why))
 
-    def unnamed(self) -> Iterator[tuple[int, Moment]]:
-        """The drafts that have no subject yet, with their places among the moments."""
-        return ((n, m) for n, m in enumerate(self.moments) if m.what == "draft" and not m.subject)
+    def name_drafts(self, subject: Callable[[Moment], str]) -> None:
+        """Gives the drafts that came since the last time the subject that they would have now."""
+        for number in self._unnamed:
+            self.moments[number] = replace(self.moments[number], subject=subject(self.moments[number]))
+        self._unnamed.clear()
+
+    # --- people, who are asked for again and again -------------------------------------------------------------------
+
+    def contact(self, id: str) -> Contact | None:
+        if id not in self._people:
+            self._people[id] = super().contact(id)
+        return self._people[id]
+
+    def add_contact(self, contact: Contact) -> Contact:
+        kept = super().add_contact(contact)
+        self._people.pop(kept.id, None)
+        return kept
+
+    def save_contact(self, contact: Contact) -> None:
+        super().save_contact(contact)
+        self._people.pop(contact.id, None)
 
     # --- the verbs of the store that leave something to tell ---------------------------------------------------------
 
@@ -188,6 +208,7 @@ class Notebook(Store):
         elif after.state in STANDING and (after.state, after.reason) != (before.state, before.reason):
             self._write(after, at, "event", after.state, after.outcome or after.reason, said, step=after.step or "")
         elif after.in_hand == "draft" != before.in_hand:
+            self._unnamed.append(len(self.moments))
             self._write(after, at, "event", "draft", step, said.removeprefix(f"{step}: "), step=step)
         elif before.suspended_at and not after.suspended_at:
             self._write(after, at, "event", "goes_on", "", said, step=after.step or "")

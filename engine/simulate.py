@@ -219,7 +219,7 @@ class Simulation:
                 self._happens(pending.pop(0)[2])
             enrollments.advance(self.inst, self.now)
             self._wakes = {address: self._send(address) for address in self._epochs}
-            self._name_drafts()
+            self.book.name_drafts(self._subject)
 
     def moments(self) -> tuple[Moment, ...]:
         """What was written down until now, each in the zone of the person whom it concerns."""
@@ -244,10 +244,11 @@ class Simulation:
 
     def _send(self, address: str) -> datetime | None:
         """Everything that may leave this mailbox now; returns when to look again."""
+        self.book.read_to_end(address, self.now)
         while True:
             match outbox.claim(self.inst, address, self._epochs[address], self.now):
                 case NeedsRead():
-                    self.book.read_to_end(address, self.now)
+                    raise AssertionError("the mailbox was read at this very moment")
                 case Claim() as claim:
                     began = outbox.start(self.inst, claim, self.now)
                     assert began, "nothing can come between the claim and the body here"
@@ -258,11 +259,6 @@ class Simulation:
                         return None
                     self.book.delay(address, self.now, why if queued <= self.now else "")
                     return until
-
-    def _name_drafts(self) -> None:
-        """A draft is shown with the subject that it would have now."""
-        for number, moment in self.book.unnamed():
-            self.book.moments[number] = replace(moment, subject=self._subject(moment) or "(no subject)")
 
     def _subject(self, moment: Moment) -> str:
         enrollment = self.book.known[moment.enrollment]
