@@ -120,7 +120,8 @@ def _own(
         return Received(None, "")
     if fetched.kind == "inbox":
         kept = replace(row, event=str(Event.IGNORED), rule="own:inbox")
-        inst.store.add_inbound(kept)
+        if not inst.store.add_inbound(kept):  # another daemon was faster
+            return Received(None, "")
         return Received(kept, "")
     contacts = [c for p in (*message.to, *message.cc) if (c := inst.store.contact_at(p.email))]
     found = match.by_reference(message, _known(inst))
@@ -129,7 +130,8 @@ def _own(
     thread = found.email.thread if found.email else ""
     first = contacts[0].id if contacts else ""
     kept = replace(row, event=str(Event.REP_WROTE), rule="own:sent", matched=found.rule, contact=first, thread=thread)
-    inst.store.add_inbound(kept)
+    if not inst.store.add_inbound(kept):  # another daemon was faster
+        return Received(None, "")
     for contact in contacts:
         for enrollment in inst.store.enrollments_of(contact.id):
             if enrollment.state in RUNNING:
@@ -215,7 +217,8 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
     contact = found.contact
     if contact is None:
         kept = replace(row, event=str(reading.event), rule=reading.rule, decision="concerns nobody here")
-        inst.store.add_inbound(kept)
+        if not inst.store.add_inbound(kept):  # another daemon was faster
+            return Received(None, "")
         return Received(kept, "")
     enrollments = inst.store.enrollments_of(contact.id)
     answered = found.email.enrollment if found.email else ""
@@ -232,7 +235,8 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
         # What a machine wrote is no part of the conversation: nothing goes on from it.
         thread=(thread or row.id) if reading.event in HUMAN else "",
     )
-    inst.store.add_inbound(kept)
+    if not inst.store.add_inbound(kept):  # another daemon was faster
+        return Received(None, "")
     said = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"
     inst.store.tell(now, "heard", said, contact.id, kept.enrollment, kept.id)
     decision = _hear(inst, kept, reading, contact, chosen, found, now)

@@ -11,7 +11,7 @@ import pytest
 import servers
 from conftest import REPS
 
-STORIES, DEATHS, CONTACTS = 5, 6, 3
+STORIES, DEATHS = 5, 6
 pytestmark = pytest.mark.real
 
 
@@ -36,7 +36,7 @@ def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
 ) -> None:
     with crash.accepting() as server:
         story = crash.Story(tmp_path, dovecot, REPS.pop(), server, store, sent, seed)
-        story.tell(CONTACTS, DEATHS)
+        story.tell(DEATHS)
         told = f"seed {seed}, deaths: {story.deaths}"
         assert story.faults() == [], told
         assert len(story.deaths) == DEATHS
