@@ -180,7 +180,7 @@ class Link:
         """The messages with these UIDs of the open folder, in their order. None: it is gone meanwhile, or only a draft."""
         for chunk in chunks(uids, UIDS_PER_COMMAND):
             facts = self._client.fetch(chunk, ["RFC822.SIZE", "INTERNALDATE", "FLAGS"])
-            wanted = {uid: fact for uid, fact in facts.items() if b"RFC822.SIZE" in fact and not is_draft(fact)}
+            wanted = {uid: fact for uid, fact in facts.items() if not is_draft(fact)}
             bodies: dict[int, bytes | str] = {}
             for uid in chunk:
                 if uid not in wanted:
@@ -190,7 +190,7 @@ class Link:
                     bodies = self._bodies(next_batch(chunk[chunk.index(uid) :], wanted), wanted)
                 match bodies.get(uid):
                     case bytes(raw):
-                        size, at = int(wanted[uid][b"RFC822.SIZE"]), utc(wanted[uid].get(b"INTERNALDATE"))
+                        size, at = size_of(wanted[uid]) or len(raw), utc(wanted[uid].get(b"INTERNALDATE"))
                         folder, uidvalidity = self._selected, self._numbers[0]
                         yield uid, Fetched(mailbox, folder, kind, uidvalidity, uid, raw, size, at)
                     case str(reason):
@@ -200,7 +200,7 @@ class Link:
 
     def _bodies(self, uids: list[int], facts: Mapping[int, Mapping[bytes, Any]]) -> dict[int, bytes | str]:
         """Bytes for each UID, or why the server does not give them."""
-        huge = len(uids) == 1 and int(facts[uids[0]][b"RFC822.SIZE"]) > WHOLE_MESSAGE_MAX
+        huge = len(uids) == 1 and size_of(facts[uids[0]]) > WHOLE_MESSAGE_MAX
         try:
             answer = self._client.fetch(uids, [f"BODY.PEEK[]<0.{PART_OF_A_HUGE_MESSAGE}>" if huge else "BODY.PEEK[]"])
         except IMAPClientAbortError:
@@ -210,8 +210,10 @@ class Link:
                 return {uids[0]: f"the server does not give it: {error}"}
             return {uid: body for one in uids for uid, body in self._bodies([one], facts).items()}
         return {
-            uid: next((value for key, value in items.items() if key.startswith(b"BODY[]")), b"") or b""
+            uid: value
             for uid, items in answer.items()
+            for key, value in items.items()
+            if key.startswith(b"BODY[]") and value is not None
         }
 
     # --- Sent ---------------------------------------------------------------------------------------------------------
@@ -435,6 +437,10 @@ def is_draft(facts: Mapping[bytes, Any]) -> bool:
     return b"\\draft" in {flag.lower() for flag in facts.get(b"FLAGS") or ()}
 
 
+def size_of(facts: Mapping[bytes, Any]) -> int:
+    return int(facts.get(b"RFC822.SIZE") or 0)
+
+
 def utc(moment: datetime | None) -> datetime:
     """INTERNALDATE is mandatory (RFC 3501 §2.3.3); a server that leaves it out gets the oldest date there is."""
     return moment.astimezone(UTC) if moment is not None else datetime(1970, 1, 1, tzinfo=UTC)
@@ -451,7 +457,7 @@ def next_batch(uids: Sequence[int], facts: Mapping[int, Mapping[bytes, Any]]) ->
     batch: list[int] = []
     room = BYTES_PER_FETCH
     for uid in (uid for uid in uids if uid in facts):
-        room -= int(facts[uid][b"RFC822.SIZE"])
+        room -= size_of(facts[uid])
         if batch and (room < 0 or len(batch) == MESSAGES_PER_FETCH):
             break
         batch.append(uid)

@@ -300,7 +300,8 @@ class Dovecot:
         return [pid for pid in children(self._process.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "imap"]
 
     def kill_sessions(self) -> int:
-        """Drop every IMAP connection as a crash would; returns how many."""
+        """Drop every IMAP connection as a crash would; returns how many processes that were. (Dovecot then waits 2 seconds
+        or more before it serves the next login.)"""
         pids = self.session_pids()
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

@@ -24,6 +24,7 @@ import servers
 
 from engine import imap
 from engine.account import Account
+from engine.demo.world import MailWorld
 from engine.imap import Fetched, Link, Position, Unreadable, by_role
 from engine.watcher import Watcher
 
@@ -817,6 +818,25 @@ def test_a_message_that_the_server_does_not_give_is_set_aside_and_the_next_is_re
     assert len(diary.downs) == 2  # it was given three chances
 
 
+def test_a_message_that_is_gone_when_it_is_fetched_is_passed_over(diary: Diary) -> None:
+    def forget(line: servers.Line, tag: str) -> bool:
+        if "BODY" in server.heard[-1]:
+            line.say(f"* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\n{tag} OK done")
+        else:
+            line.say(f"* 1 FETCH (UID 1 FLAGS ())\r\n{tag} OK done")  # nor does it say how large it was
+        return "1" in server.heard[-1].split()[2].split(",")
+
+    with stub(mail={1: letter("gone")}) as server, watching(diary) as watcher:
+        diary.positions["rep", "INBOX"] = Position(7, 0)
+        server.hooks["FETCH"] = forget
+        watcher.add("rep", server.account())
+        diary.until(lambda: diary.reads)
+        del server.hooks["FETCH"]
+        server.mail[2] = letter("next")
+        assert settled(watcher.read_now("rep"))
+    assert diary.names() == ["next"] and diary.positions["rep", "INBOX"] == Position(7, 2)
+
+
 def test_a_token_is_sent_as_xoauth2(diary: Diary) -> None:
     def log_in(line: servers.Line, tag: str) -> bool:
         line.say("+ ")
@@ -906,6 +926,34 @@ def test_without_a_sent_folder_nothing_is_proven_and_a_copy_makes_one(diary: Dia
 def find_nothing(line: servers.Line, tag: str) -> bool:
     line.say(f"* SEARCH\r\n{tag} OK done")
     return True
+
+
+# --- the server of the demo ---
+
+
+def test_the_embedded_server_is_read_like_any_other(diary: Diary) -> None:
+    """pymap has no SPECIAL-USE and writes its lines in pieces."""
+    with (
+        MailWorld({"rep@demo.test": "secret"}, frozenset(), lambda: datetime.now(UTC)) as world,
+        watching(diary) as watcher,
+    ):
+        watcher.add("rep", Account("127.0.0.1", world.imap_port, "none", "rep@demo.test", lambda: "secret"))
+        assert settled(watcher.read_now("rep"))
+        names = [f"m{i}" for i in range(30)]
+        for name in names:
+            world.deliver("rep@demo.test", letter(name))
+        diary.until_mail(*names)
+        world.deliver("rep@demo.test", letter("asked"))
+        assert settled(watcher.read_now("rep"))
+        assert diary.names("INBOX") == [*names, "asked"]
+        sent = letter("sent", headers="References: <own@demo.test>\r\n")
+        assert settled(watcher.append_sent("rep", sent, datetime.now(UTC)))
+        assert settled(watcher.append_sent("rep", sent, datetime.now(UTC)))
+        assert settled(watcher.find("rep", "<sent@acme.test>")) == "Sent"
+        assert settled(watcher.find("rep", "<other@demo.test>", "<own@demo.test>")) == "Sent"
+        assert settled(watcher.find("rep", "<other@demo.test>")) is None
+        assert settled(watcher.read_now("rep"))
+        assert diary.names("Sent") == ["sent"] and diary.downs == []
 
 
 # --- the dead and the many ---
