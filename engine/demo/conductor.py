@@ -7,17 +7,16 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from engine import inbox
 from engine.clock import JumpClock
 from engine.core.model import Contact, Enrollment, Task
 from engine.daemon import Daemon
 from engine.demo.people import bounce, opened, send
-from engine.demo.story import REP, Role, Script, Turn
+from engine.demo.story import REP, RepTurn, Role, Script, Turn
 from engine.demo.world import INBOX, Delivery, MailWorld
 from engine.enrollments import Wish, enroll
 from engine.errors import UserError
@@ -29,10 +28,11 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RepDid:
-    """The rep did something by hand, in the words of the command line."""
+    """The rep did something by hand, in the words of the command line; `why` says more where it needs more."""
 
     at: datetime
     command: str
+    why: str = ""
 
 
 class Conductor:
@@ -50,14 +50,14 @@ class Conductor:
     ) -> None:
         self._script, self._world, self._daemon, self._inst, self._clock = script, world, daemon, inst, clock
         self._password, self._told = password, told
-        self._agenda: list[tuple[datetime, int, Callable[[], Any]]] = []
+        self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._taken = 0
         self._received: dict[str, int] = {}
         self._uid = 0
         self._tasks: set[str] = set()
 
-    async def play(self, rested: Callable[[], Any]) -> None:
+    async def play(self, rested: Callable[[], Awaitable[None]]) -> None:
         """From the first enrollment to the script's end. Raises UserError when the daemon does not come to rest."""
         await self._rest()
         for role in self._script.cast:
@@ -95,9 +95,9 @@ class Conductor:
         """Whatever somebody has put on the agenda for this time."""
         while self._agenda and self._agenda[0][0] <= self._clock.now():
             _, _, action = heapq.heappop(self._agenda)
-            await asyncio.to_thread(action) if action.__name__ == "over_the_wire" else action()
+            action()
 
-    def _plan(self, at: datetime, action: Callable[[], Any]) -> None:
+    def _plan(self, at: datetime, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), action))
 
     # --- what everybody does -----------------------------------------------------------------------------------------
@@ -109,11 +109,11 @@ class Conductor:
         self._inst.store.add_contact(known)
         if role.confirmed:
             inbox.mark(self._inst, client.email, "confirmed", {}, now)
-            self._told(RepDid(now, f"whoelse mark {client.email} confirmed"))
+            self._told(RepDid(now, f"whoelse mark {client.email} confirmed", role.confirmed))
         enrolled = enroll(self._inst, Wish(client.email, role.sequence, role.values, rep=REP.email), now)
         if not isinstance(enrolled, Enrollment):
             raise UserError(f"{client.email} could not be enrolled: {'; '.join(map(str, enrolled))}")
-        self._told(RepDid(now, f"whoelse enroll {client.email} {role.sequence}"))
+        self._told(RepDid(now, f"whoelse enroll {client.email} {role.sequence} …"))
 
     def _look_around(self) -> None:
         """New mail and new tasks wake those who have something to do about them."""
@@ -136,24 +136,26 @@ class Conductor:
                 self._plan(self._clock.now() + turn.after, self._answer(role, turn, delivery))
 
     def _answer(self, role: Role, turn: Turn, delivery: Delivery) -> Callable[[], None]:
-        def over_the_wire() -> None:
+        def write() -> None:
             email, now = opened(delivery.raw), self._clock.now()
             if turn.write is None:
                 self._world.deliver(delivery.sender, bounce(delivery.recipient, email, now))
             else:
                 send(role.client, self._password, self._world.smtp_port, turn.write(role.client, email, now))
 
-        return over_the_wire
+        return write
 
     def _put_to_rep(self, task: Task) -> None:
         for turn in self._script.rep_turns:
             if turn.task == task.kind:
-                self._plan(self._clock.now() + turn.after, lambda mark=turn.mark: self._mark(task, mark))  # type: ignore[misc]
+                self._plan(self._clock.now() + turn.after, self._mark(task, turn))
 
-    def _mark(self, task: Task, word: str) -> None:
-        enrollment = self._inst.store.enrollment(task.enrollment)
-        assert enrollment is not None
-        prospect = enrollment.variables["prospect"]["email"]
-        now = self._clock.now()
-        inbox.mark(self._inst, prospect, word, {}, now)
-        self._told(RepDid(now, f"whoelse mark {prospect} {word}"))
+    def _mark(self, task: Task, turn: RepTurn) -> Callable[[], None]:
+        def mark() -> None:
+            enrollment, now = self._inst.store.enrollment(task.enrollment), self._clock.now()
+            assert enrollment is not None
+            prospect = enrollment.variables["prospect"]["email"]
+            inbox.mark(self._inst, prospect, turn.mark, {}, now)
+            self._told(RepDid(now, f"whoelse mark {prospect} {turn.mark}", turn.why))
+
+        return mark

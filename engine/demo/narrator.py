@@ -92,8 +92,8 @@ class Narrator:
 
     def _entry(self, line: Told | RepDid, inst: Installation) -> Entry | None:
         match line:
-            case RepDid(at, command):
-                return Entry(at, REP.first_name, f"$ {command}", style="dim")
+            case RepDid(at, command, why):
+                return Entry(at, REP.first_name, f"$ {command}", why, style="dim")
             case Told(kind="sent"):
                 return self._sent(line, inst)
             case Told(kind="heard"):

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import secrets
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,19 +99,15 @@ def _judged(script: Script, config: Config, clock: JumpClock, world: MailWorld, 
 
 @contextlib.contextmanager
 def _quiet_log(config: Config) -> Iterator[None]:
-    """The daemon's log goes into a file beside the store; what the servers' libraries say about a server without TLS is known."""
+    """The daemon's log goes into a file beside the store, and the screen belongs to the story."""
     handler = logging.FileHandler(config.folder / "whoelse.log")
     handler.setFormatter(logging.Formatter("%(levelname)-7s %(message)s"))
-    before = log.handlers[:], log.level, log.propagate
+    before, level, propagates = log.handlers[:], log.level, log.propagate
     log.handlers[:], log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    smtp = logging.getLogger("mail.log")
-    smtp.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            log.handlers[:], level, log.propagate = before
-            log.setLevel(level)
-            handler.close()
+    try:
+        yield
+    finally:
+        log.handlers[:], log.propagate = before, propagates
+        log.setLevel(level)
+        handler.close()

@@ -13,7 +13,7 @@ from rich.console import Console
 from engine.demo.performance import run
 
 COLUMNS, ROWS = 80, 32
-LINE_HEIGHT, TOP, BOTTOM = 24.4, 40, 12  # rich draws lines of this height
+CELL_WIDTH, LINE_HEIGHT, TOP, BOTTOM = 12.2, 24.4, 24, 16  # rich draws cells of this size
 OPENING_SECONDS, ENTRY_SECONDS, CLOSING_SECONDS = 7.0, 1.3, 14.0
 ENTRY = re.compile(r".{11}\d\d:\d\d ")
 
@@ -30,7 +30,7 @@ FRAME = """\
 <defs>
 <clipPath id="window"><rect x="0" y="{top}" width="{{width}}" height="{window}"/></clipPath>
 </defs>
-<svg height="{height}" overflow="hidden"><rect x="1" y="1" rx="8" width="{{terminal_width}}" height="{inner}" fill="#292929"/></svg>
+<rect x="1" y="1" rx="8" width="{width}" height="{inner}" fill="#292929"/>
 <g clip-path="url(#window)"><g transform="translate({{terminal_x}}, {top})"><g class="screen {{unique_id}}-matrix">
 {{matrix}}
 </g></g></g>
@@ -48,9 +48,9 @@ def record() -> str:
 
 
 def drawn(console: Console, text: str) -> str:
-    """What a console has recorded (`text`), as SVG. Rich would cut off each piece of text at its line's edge; none is longer."""
+    """What a console has recorded (`text`), as SVG, without what rich adds for nothing: line ends, and a clip for each text."""
     picture = console.export_svg(title="", code_format=framed(text.splitlines()), unique_id="demo")
-    return re.sub(r' clip-path="url\(#demo-line-\d+\)"', "", picture)
+    return re.sub(r' clip-path="url\(#demo-line-\d+\)"|<text[^>]*>\n</text>', "", picture)
 
 
 def framed(lines: list[str]) -> str:
@@ -63,6 +63,7 @@ def framed(lines: list[str]) -> str:
     frames = " ".join(f"{100 * at / seconds:.2f}% {{{{transform: translateY({_up(n)}px)}}}}" for at, n in steps)
     return FRAME.format(
         height=TOP + ROWS * LINE_HEIGHT + BOTTOM,
+        width=COLUMNS * CELL_WIDTH + 16,
         inner=TOP + ROWS * LINE_HEIGHT + BOTTOM - 2,
         window=ROWS * LINE_HEIGHT,
         top=TOP,

@@ -39,6 +39,7 @@ class RepTurn:
     task: str
     after: timedelta
     mark: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Ending:
 class Role:
     """One client: what is known of them, the sequence that they are enrolled in, their script and the end of their story.
 
-    `confirmed`: they told the rep on the phone that the promise was kept, so that they may be asked."""
+    `confirmed` says how the rep learned, before, that they are happy; empty where that is still to be found out."""
 
     client: Client
     company: str
@@ -66,7 +67,7 @@ class Role:
     turns: tuple[Turn, ...]
     ending: Ending
     in_short: str
-    confirmed: bool = False
+    confirmed: str = ""
 
     @property
     def dead(self) -> bool:
@@ -143,7 +144,7 @@ ULRICH = Role(
     ),
     Ending(("ask/who_else", "ask/reminder"), {"ask": "declined", "advocacy": ""}),
     "was left in peace while away, said no, and was not asked again",
-    confirmed=True,
+    confirmed="he told Sam so on the phone. Only happy clients are asked",
 )
 NOOR = Role(
     Client("Noor Haddad", "noor@tulipfreight.example", ("Noor Haddad", "Tulip Freight")),
@@ -166,7 +167,7 @@ PETRA = Role(
     "one email came back, and nothing was sent there again",
 )
 CAST = (DANA, ULRICH, NOOR, PETRA)
-REP_TURNS = (RepTurn("thank_you/progress", timedelta(hours=2), "met"),)
+REP_TURNS = (RepTurn("thank_you/progress", timedelta(hours=2), "met", "from this, Dana is told how it went"),)
 
 
 # --- in words --------------------------------------------------------------------------------------------------------
@@ -188,12 +189,12 @@ WHY: Mapping[str, str] = {
 
 #: What an answer means and what follows, by sequence, event and what became of the sequence.
 DECIDED: Mapping[tuple[str, str, str], str] = {
-    ("value_review", "confirmed", "confirmed"): "a clear yes. The value is confirmed, “Who else?” begins",
-    ("value_review", "bounced", "bounced"): "a dead address. Nobody ever writes to it again",
-    ("ask", "out_of_office", ""): "an absence is no answer. All waits until he is back",
+    ("value_review", "confirmed", "confirmed"): "a clear yes. “Who else?” may be asked",
+    ("value_review", "bounced", "bounced"): "a dead address, never to be used again",
+    ("ask", "out_of_office", ""): "an absence is no answer: on hold till then",
     ("ask", "named", ""): "a name. The introduction to Barry is prepared",
     ("ask", "declined", "named"): "that was everyone. The introduction goes on",
-    ("ask", "declined", "declined"): "a no ends it. After 90 days, at most a smaller favour",
+    ("ask", "declined", "declined"): "a no ends it. No second push",
     ("follow_up_1_1_1", "introduced", "introduced"): "introduced! No more nudging",
 }
 

@@ -5,7 +5,9 @@ down, in order, before the sender hears that it was accepted."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -134,6 +136,10 @@ class MailWorld:
     async def _smtp_server(self) -> asyncio.Server:
         from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
+        # A server without TLS is what we want on loopback, and aiosmtpd would say so at every connection.
+        warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS")
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
+
         def may_enter(server: object, session: object, envelope: object, mechanism: str, login: object) -> AuthResult:
             known = (
                 isinstance(login, LoginPassword) and self._people.get(login.login.decode()) == login.password.decode()
@@ -179,7 +185,7 @@ class MailWorld:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         for recipient in envelope.rcpt_tos:
-            await self._deliver(envelope.mail_from or "", recipient, envelope.content)
+            await self._deliver(envelope.mail_from.strip("<>"), recipient, envelope.content)
         return "250 2.0.0 Ok: delivered"
 
     async def _deliver(self, sender: str, recipient: str, raw: bytes) -> None:
