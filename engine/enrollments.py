@@ -55,6 +55,8 @@ DUE_BATCH_MAX = 200
 FORBIDDEN_TRIES = timedelta(days=30)
 NEXT_MORNING = timedelta(days=1)
 LATE = timedelta(days=1)
+#: So many enrollments may come of one; beyond it, sequences start each other in a circle.
+FAMILY_MAX = 100
 HELD_FOR_ANSWER = "an answer waits for a look"
 NAME_LIKE = re.compile(r"[^\W\d_]{2,}(?:[.-][^\W\d_]+)*")
 ROLES = frozenset(
@@ -486,6 +488,8 @@ def launch(
     contact = _holder(inst, parent, sequence, person)
     if contact is None:
         faults.append(Refusal("missing", f"{sequence.key} needs an address", "add the prospect's address"))
+    if len(inst.store.family(parent.root)) >= FAMILY_MAX:
+        faults.append(Refusal("circle", f"{FAMILY_MAX} were started one by another", "mend what leads back"))
     if faults or contact is None:
         note = f"{sequence.key} was not started: " + "; ".join(map(str, faults))
         _add_task(inst, parent, AddTask("complete", people=(prospect,) if prospect else (), note=note), now, cause)
@@ -672,7 +676,7 @@ def change(inst: Installation, email: str, sequence: str, values: Mapping[str, A
         kept, faults = gather(known, {**enrollment.variables, **values}, {}, zone)
         if faults:
             raise UserError("; ".join(map(str, faults)))
-        said = ", ".join(f"{k} = {kept[k]}" for k in values)
+        said = ", ".join(f"{k} = {values[k]}" for k in values)
         with inst.store.transaction():
             before = inst.store.enrollment(enrollment.id, lock=True)
             assert before is not None

@@ -1,5 +1,6 @@
-"""The emails of a sequence as they would go out to somebody now, to the byte: written by the same code as what leaves, in a scratch
-store, so that nothing is sent, kept or locked. What an enrollment would lack is invented, and said to be."""
+"""What is to come for somebody: the emails as they would go out now, to the byte, and the dates of those ahead. Both are made by
+the code that sends, in a scratch store, so that nothing is sent, kept or locked. What an enrollment would lack is invented,
+and said to be."""
 
 from __future__ import annotations
 
@@ -9,15 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.core.machine import sends
-from engine.core.model import Enrollment, OutboxMessage, OutboxState, Person
+from engine.core.machine import RUNNING, sends
+from engine.core.model import Contact, Enrollment, OutboxMessage, OutboxState, Person
 from engine.core.needs import gather
 from engine.core.sequence import Sequence, Step
 from engine.enrollments import prepare
 from engine.errors import UserError
 from engine.installation import Installation
 from engine.letters import scene, write
-from engine.simulate import Simulation, sample_wish
+from engine.notebook import Moment
+from engine.simulate import UNTIL_DAYS, Simulation, sample_wish
 
 #: Rules of conduct do not stand against looking.
 WHY = "a preview"
@@ -131,6 +133,32 @@ def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, ste
 
 def _named(person: Person) -> str:
     return f"{person.name} <{person.email}>" if person.name else person.email
+
+
+# --- ahead -----------------------------------------------------------------------------------------------------------
+
+
+def ahead(inst: Installation, contact: Contact, now: datetime) -> list[Moment]:
+    """What comes for somebody from `now` (UTC) on, in all that runs for them, if nobody answers or decides anything."""
+    simulation = Simulation(inst, now)
+    running = [e for e in inst.store.enrollments_of(contact.id) if e.state in RUNNING]
+    clients = [found.email for e in running if (found := inst.store.contact(e.client))]
+    for address in dict.fromkeys([contact.email, *clients]):
+        simulation.bring(inst.store, address)
+    for enrollment in running:
+        _set_going(simulation, inst, enrollment)
+    simulation.run(now + timedelta(days=UNTIL_DAYS))
+    return list(simulation.moments())
+
+
+def _set_going(simulation: Simulation, inst: Installation, enrollment: Enrollment) -> None:
+    """What was brought stands still; this one goes on from where it is, with what waits in the outbox for it."""
+    book = simulation.book
+    book.save_enrollment(enrollment, enrollment.revision)
+    book.known[enrollment.id] = enrollment
+    for message in inst.store.outbox_of(enrollment.id):
+        if message.state in (OutboxState.QUEUED, OutboxState.DRAFT):
+            book.add_outbox(message)
 
 
 def page(sequence: str, letters: list[Previewed]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.options import config_option, configuration, edited, example, json_option, store_of
+from engine.cli.options import config_option, configuration, edited, example, json_option, store_of, working
 from engine.cli.output import (
     count,
     folded,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.config import Config, Mailbox
     from engine.core.model import Contact, Enrollment, Reading, Referral
+    from engine.notebook import Moment
     from engine.store import MailboxState, Store, Told
 
 commands = click.Group()
@@ -269,14 +270,38 @@ def _show_person(config: Config, email: str, full: bool, as_json: bool) -> None:
     say("\nNow:")
     for line in table(running, "  ") or ["  in no sequence"]:
         say(line)
-    waiting = [(t.title, when(t.created_at, zone)) for t in store.tasks_of(contact.id) if t.done_at is None]
-    if waiting:
+    if coming := [(when(m.at, m.zone), m.action, _coming(m)) for m in _ahead(config, contact, enrollments)]:
+        say("\nTo come, if nobody answers:")
+        for line in table(coming, "  "):
+            say(line)
+    if waiting := [(when(t.created_at, zone), t.title) for t in store.tasks_of(contact.id) if t.done_at is None]:
         say("\nTasks for you:")
-        for line in table([(at, title) for title, at in waiting], "  "):
+        for line in table(waiting, "  "):
             say(line)
     say(f"\nStory (times in {zone}):")
     for told in story:
         _say_told(store, told, zone, full)
+
+
+def _coming(moment: Moment) -> str:
+    """An email by its step, since all of a thread have one subject; a task and a start by what they are."""
+    if moment.action == "email":
+        return f"{moment.sequence}: {moment.step}"
+    return f"{moment.subject} ({moment.note})" if moment.note else moment.subject
+
+
+def _ahead(config: Config, contact: Contact, enrollments: Sequence[Enrollment]) -> list[Moment]:
+    """What comes, as far as it can be told: the story is shown even where the sequences are not in order."""
+    from engine.errors import UserError
+    from engine.preview import ahead
+
+    if not any(map(_runs, enrollments)):
+        return []
+    try:
+        return [moment for moment in ahead(working(config), contact, now()) if moment.action != "event"]
+    except UserError as error:
+        remark(f"whoelse: what is to come cannot be told: {error}")
+        return []
 
 
 def _head(store: Store, contact: Contact, zone: str) -> list[str]:
@@ -322,6 +347,16 @@ def _person_json(
         "confirmed_at": stamp(contact.confirmed_at, zone),
         "suppressed": suppression.reason if suppression else None,
         "enrollments": [_enrollment_json(config, e, contact) for e in enrollments],
+        "ahead": [
+            {
+                "at": stamp(m.at, m.zone),
+                "sequence": m.sequence,
+                "step": m.step,
+                "action": m.action,
+                "subject": m.subject,
+            }
+            for m in _ahead(config, contact, enrollments)
+        ],
         "tasks": [{"id": t.id, "title": t.title} for t in store.tasks_of(contact.id) if t.done_at is None],
         "story": [{"at": stamp(t.at, zone), "kind": t.kind, "text": t.text, "words": _words(store, t)} for t in story],
     }

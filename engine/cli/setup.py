@@ -209,7 +209,7 @@ def scenarios(sequence: str, config: Path, as_json: bool) -> None:
             {
                 "passed": not failed,
                 "results": [{name: getattr(result, name) for name in fields} for result in results],
-                "unreached": unreached,
+                "unreached": [str(line) for line in unreached],
             }
         )
     else:
@@ -222,7 +222,7 @@ def _say_results(results: Sequence[Any], failed: Sequence[Any], unreached: Any) 
         say(f"{result.sequence}: {result.scenario}: failed")
         say("\n".join(f"    {line}" for line in result.message.splitlines()))
     for line in unreached:
-        say(f"no scenario reaches {line}")
+        say(str(line))
     say(f"{count(len(results) - len(failed), 'scenario')} passed, {len(failed)} failed.")
 
 

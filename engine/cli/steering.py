@@ -168,7 +168,7 @@ def mark(email: str, event: str, values: tuple[str, ...], config: Path) -> None:
     from engine.inbox import mark
 
     for line in mark(working(configuration(config)), email, event, named_values(values), now()):
-        say(spoken(line))
+        say(line)
 
 
 # --- suppress --------------------------------------------------------------------------------------------------------
