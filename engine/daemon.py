@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,15 +20,14 @@ from typing import TypeVar
 
 from engine import enrollments, inbox, outbox
 from engine.account import Account
-from engine.clock import Clock, RealClock
+from engine.clock import Clock
 from engine.config import Config, Mailbox
 from engine.core.model import OutboxMessage, OutboxState
-from engine.errors import UserError
 from engine.imap import Fetched, Position
 from engine.installation import Installation
 from engine.library import Library, unpack
 from engine.outbox import Claim, NeedsRead, Nothing
-from engine.project import open_installation, take_up
+from engine.project import take_up
 from engine.secrets import secret
 from engine.smtp import Accepted, Session
 from engine.store import Store, Told, open_store
@@ -126,6 +122,7 @@ class Daemon:
     async def once(self) -> bool:
         """One pass: every mailbox is read, what is due is decided, what may leave leaves. False when one could not be read."""
         read = await self.read_all()
+        await self._settle_doubts()
         await self._in_store(lambda inst: enrollments.advance(inst, self.clock.now()))
         for mailbox in self.config.mailboxes:
             while not isinstance(await self._next(mailbox), Nothing):
@@ -278,7 +275,6 @@ class Daemon:
             epoch = self._lease(inst, address)
             if epoch is None:
                 return Nothing(now + LEASE_RENEWAL, "another daemon has this mailbox")
-            outbox.reclaim(inst, address, now)
             return outbox.claim(inst, address, epoch, now)
 
         match await self._in_store(claim):
@@ -356,9 +352,16 @@ class Daemon:
             await self._in_store(lambda inst, m=message: inst.store.filed(m, self.clock.now()))  # type: ignore[misc]
 
     async def _settle_doubts(self) -> datetime | None:
-        """Looks for what may have gone out. Found in Sent: sent. Absent twice where the server files Sent itself: not sent, and
-        the same bytes go again. Everything else waits for the rep, a reply or a report."""
-        for message in await self._in_store(lambda inst: inst.store.outbox_in(OutboxState.IN_DOUBT)):
+        """What a crash left is queued again or in doubt; then looks for what may have gone out. Found in Sent: sent. Absent
+        twice where the server files Sent itself: not sent, and the same bytes go again. All else waits for the rep, a reply or
+        a report."""
+
+        def left(inst: Installation) -> list[OutboxMessage]:
+            for mailbox in self.config.mailboxes:
+                outbox.reclaim(inst, mailbox.address, self.clock.now())
+            return inst.store.outbox_in(OutboxState.IN_DOUBT)
+
+        for message in await self._in_store(left):
             mailbox = self.config.mailbox(message.mailbox)
             if mailbox is None:
                 continue
@@ -418,74 +421,3 @@ def account(mailbox: Mailbox, kind: str) -> Account:
         oauth=bool(mailbox.token_command),
         cafile=mailbox.cafile,
     )
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:
-    """`whoelse run`: until SIGTERM or SIGINT, or (`once`) for one pass. Returns the exit code.
-
-    Raises UserError where another daemon holds the store, or something needed is missing."""
-    begin_log(log_format)
-    clock = RealClock()
-    with only_one(config.store):
-        inst = open_installation(config, os.environ, clock.now(), log.info)
-        inst.store.close()
-        return asyncio.run(_run(Daemon(config, clock, inst.key, inst.library), once))
-
-
-async def _run(daemon: Daemon, once: bool) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await daemon.start(loops=not once)
-    try:
-        if once:
-            return 0 if await daemon.once() else 1
-        log.info("whoelse runs for %s", ", ".join(m.address for m in daemon.config.mailboxes))
-        await stop.wait()
-        log.info("stopping: the message in hand is finished first")
-    finally:
-        await daemon.stop()
-    log.info("stopped")
-    return 0
-
-
-@contextlib.contextmanager
-def only_one(store: str) -> Iterator[None]:
-    """One daemon for one SQLite file; PostgreSQL shares itself by leases. Raises UserError with who holds it."""
-    if store.startswith(("postgresql:", "postgres:")):
-        yield
-        return
-    with open(f"{store}.lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise UserError(f"{store} is held by {holder}", remedy="stop that whoelse run first") from None
-        lock.truncate(0)
-        lock.write(f"whoelse run, process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        yield
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps({**line, "kind": getattr(record, "kind", ""), "message": record.getMessage()})
-
-
-def begin_log(log_format: str) -> None:
-    """One line for each thing that matters, to standard error."""
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
-    handler.setFormatter(JsonLines() if log_format == "json" else text)
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False

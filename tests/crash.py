@@ -81,14 +81,14 @@ TEMPLATE = "---\nsubject: Hello {{ client.first_name }}\n---\nHi {{ client.first
 
 def main(config: str, point: str) -> int:
     """The daemon, with a death at `point`: "commit N", "committed N", "after SECONDS", or "never"."""
-    from engine import daemon, outbox
+    from engine import daemon, outbox, run
 
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
         setattr(modules[module], constant, timedelta(seconds=seconds))
     plan_death(*point.split())
-    return daemon.run(load_config(Path(config), os.environ))
+    return run.run(load_config(Path(config), os.environ))
 
 
 def plan_death(kind: str, when: str = "0") -> None:

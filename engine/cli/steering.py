@@ -44,7 +44,7 @@ def run(once: bool, log_format: str, config: Path) -> None:
     if log_format not in ("", "text", "json"):
         raise click.BadParameter(f"{log_format!r} is neither text nor json", param_hint="--log-format")
     loaded = configuration(config)
-    from engine.daemon import run
+    from engine.run import run
 
     sys.exit(run(loaded, once=once, log_format=log_format or loaded.log_format))
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine.clock import JumpClock
 from engine.config import Config
-from engine.daemon import Daemon, log, only_one
+from engine.daemon import Daemon, log
 from engine.demo import stage
 from engine.demo.conductor import Conductor
 from engine.demo.narrator import Narrator
@@ -23,6 +23,7 @@ from engine.demo.story import REP, Script
 from engine.demo.verdict import Verdict, judge
 from engine.demo.world import MailWorld, missing_extra
 from engine.project import open_installation
+from engine.run import only_one
 
 #: How long each thing stays alone on the screen before the next: all of it in about a minute.
 READING_SECONDS = 1.3
