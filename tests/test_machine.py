@@ -476,6 +476,15 @@ def test_a_goto_out_of_a_pause_moves_the_start_by_its_length() -> None:
     assert walk.it.next_at == MONDAY + days(9)
 
 
+def test_a_step_that_leads_back_to_itself_ends_with_the_rep() -> None:
+    walk = Walk("listen: 0 days\nsteps:\n  - {id: a, task: t}\nwhen: {finished: {goto: a}}\n")
+    while walk.it.next_at is not None:
+        walk.due()
+        assert walk.it.visits["a"] <= 21
+    assert (walk.now, walk.it.state) == (MONDAY, State.PAUSED)
+    assert walk.last.why == "a was reached 20 times: it runs in a circle"
+
+
 def test_continue_changes_nothing_but_does_what_stands_beside_it() -> None:
     walk = Walk(TWO + "when: {confirmed: {continue: true, task: look}}\n").sent().due()
     before = walk.it

@@ -59,6 +59,8 @@ SOFT_BOUNCE_TRIES = 2
 SOFT_BOUNCE_WAIT = Duration(days=1, text="1 day")
 ABSENCE_WITHOUT_DATE = Duration(business_days=3, text="3 business days")
 REP_WROTE_HOLD = Duration(business_days=3, text="3 business days")
+#: So often may one step be reached; beyond it, a handler answers a machine, or the end leads back to the beginning.
+VISITS_MAX = 20
 WAITING_FOR_REP = "waiting_for_rep"
 
 #: Without a handler these act as a `reply`.
@@ -232,6 +234,11 @@ def _arrive(
         return Decision(_to(cleared, State.LISTENING, step=None, due_at=end, next_at=end), effects, why)
     visits = {**cleared.visits, step.id: cleared.visits.get(step.id, 0) + 1}
     there = _to(cleared, State.ACTIVE, step=step.id, visits=visits)
+    if visits[step.id] > VISITS_MAX:
+        circle = f"{step.id} was reached {VISITS_MAX} times: it runs in a circle"
+        return Decision(
+            _suspend(there, State.PAUSED, circle, None, now), (*effects, AddTask("failed", note=circle)), circle
+        )
     return Decision(_place(there, sequence, step, now, facts), effects, why)
 
 
