@@ -8,7 +8,7 @@ import functools
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,14 @@ def statements(dialect: Dialect, folder: Path = SQL) -> dict[str, str]:
 
 
 class Database:
-    """One connection. `transaction` nests: the outermost commits."""
+    """One connection. `transaction` nests: the outermost commits. A connection that was lost is made anew by `connect` before
+    the next transaction or lone statement; what was under way when it was lost is lost with it."""
 
-    def __init__(self, connection: Any, dialect: Dialect) -> None:
+    def __init__(self, connection: Any, dialect: Dialect, connect: Callable[[], Any] | None = None) -> None:
         self.connection, self.dialect, self._sql = connection, dialect, statements(dialect)
+        self._connect = connect
         self._depth = 0
+        self._failed = False
 
     @property
     def in_transaction(self) -> bool:
@@ -92,31 +95,62 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together or not at all.
+        """Everything inside is committed together or not at all, also where a failure inside was swallowed on its way out.
 
         Raises Conflict when a rule of the schema refused a row, Unusable when the database failed."""
         if self._depth:
-            yield
+            with self._failing():
+                yield
             return
         try:
+            self._take_up()
             self.connection.execute(self.dialect.begin)
-            self._depth = 1
+            self._depth, self._failed = 1, False
             yield
+            # PostgreSQL would turn this COMMIT into a silent ROLLBACK, and SQLite would keep one half.
+            assert not self._failed, "a failure inside the transaction was swallowed"
             self.connection.execute("COMMIT")
         except BaseException as error:
             with contextlib.suppress(Exception):  # a dead connection must not hide the first error
                 self.connection.execute("ROLLBACK")
-            if isinstance(error, self.dialect.refused):
-                raise Conflict(str(error)) from error
-            if isinstance(error, self.dialect.broken):
-                raise Unusable(str(error)) from error
-            raise
+            if (explained := self._explained(error)) is error:
+                raise
+            raise explained from error
         finally:
             self._depth = 0
 
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _take_up(self) -> None:
+        if self._connect and self.connection.closed:
+            self.connection = self._connect()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """A driver's error as ours; any other as it is."""
+        if isinstance(error, self.dialect.refused):
+            return Conflict(str(error))
+        return Unusable(str(error).strip()) if isinstance(error, self.dialect.broken) else error
+
+    def _execute(self, name: str, values: Mapping[str, object]) -> Any:
+        """Inside a transaction a driver's error is explained at its edge, outside of one at once."""
+        if self._depth:
+            with self._failing():
+                return self.connection.execute(self._sql[name], values)
+        try:
+            self._take_up()
+            return self.connection.execute(self._sql[name], values)
+        except self.dialect.broken as error:
+            raise self._explained(error) from error
+
     def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
-        """The rows of a named statement, by column name."""
-        cursor = self.connection.execute(self._sql[name], values)
+        """The rows of a named statement, by column name. Raises Conflict and Unusable, like all that follow."""
+        cursor = self._execute(name, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -128,10 +162,7 @@ class Database:
 
     def change(self, name: str, /, **values: object) -> int:
         """Runs a named statement and returns how many rows it changed."""
-        return int(self.connection.execute(self._sql[name], values).rowcount)
-
-    def many(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
-        self.connection.cursor().executemany(self._sql[name], list(rows))
+        return int(self._execute(name, values).rowcount)
 
     def migrate(self, folder: Path = SQL / "migrations") -> None:
         """Brings the schema up to date; of several that start at once, one does it and the others wait."""
@@ -162,8 +193,9 @@ def open_database(url: str) -> Database:
 def _open_postgresql(url: str) -> Database:
     import psycopg
 
+    connect = functools.partial(psycopg.connect, url, autocommit=True)
     try:
-        return Database(psycopg.connect(url, autocommit=True), postgresql())
+        return Database(connect(), postgresql(), connect)
     except psycopg.Error as error:
         raise Unusable(str(error).strip()) from error
 
