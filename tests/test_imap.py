@@ -117,7 +117,7 @@ def diary() -> Diary:
 @pytest.fixture
 def user(dovecot: servers.Dovecot) -> str:
     """A fresh mailbox for each test."""
-    address = f"rep{next(NAMES)}@demo.test"
+    address = f"box{next(NAMES)}@demo.test"
     dovecot.add_user(address)
     return address
 
@@ -388,6 +388,17 @@ def test_a_message_that_cannot_be_handed_on_is_set_aside_and_the_next_goes_on(
     assert name_of(message.raw) == "poison" and "what is this?" in sentence
 
 
+def test_a_message_is_set_aside_once(dovecot: servers.Dovecot, user: str, diary: Diary, watched: Watcher) -> None:
+    def receive(_: Fetched) -> None:
+        raise ValueError("what is this?")
+
+    diary.receive = receive
+    dovecot.append(user, "Archive", letter("poison"))
+    assert settled(watched.read_now("rep"))
+    assert settled(watched.read_now("rep"))
+    assert len(diary.aside) == 1 and diary.positions["rep", "Archive"].uid == 1
+
+
 def test_a_receiver_that_is_out_of_order_for_a_while_loses_nothing(
     dovecot: servers.Dovecot, user: str, diary: Diary
 ) -> None:
@@ -505,7 +516,7 @@ def test_what_is_asked_of_a_server_that_is_gone_is_no_answer(
 @pytest.mark.parametrize("security", ["tls", "starttls", "none"])
 @pytest.mark.parametrize("password", ["secret", 'a "quoted" \\ one', "pässwörd€"])
 def test_every_kind_of_connection_and_password_logs_in(dovecot: servers.Dovecot, security: str, password: str) -> None:
-    user = f"rep{next(NAMES)}@demo.test"
+    user = f"box{next(NAMES)}@demo.test"
     dovecot.add_user(user, password)
     port = dovecot.imaps_port if security == "tls" else dovecot.imap_port
     found = imap.check(account(dovecot, user, port=port, security=security))
@@ -997,6 +1008,27 @@ def test_half_open_peers_hold_up_nobody_else(dovecot: servers.Dovecot, user: str
             assert settled(watcher.read_now("rep"))
             assert f"asked-{turn}" in diary.names()
         assert diary.downs == []
+
+
+def test_a_server_that_never_greets_keeps_nobody_from_connecting_elsewhere(
+    dovecot: servers.Dovecot, user: str, diary: Diary
+) -> None:
+    """It has forty mailboxes, more than there are workers to connect."""
+    calls, over = threading.Semaphore(0), threading.Event()
+
+    def never_greet(line: servers.Line) -> None:
+        calls.release()
+        over.wait(PATIENCE_SECONDS * 3)
+
+    with servers.scripted(never_greet) as port, watching(diary, connect_seconds=PATIENCE_SECONDS * 2) as watcher:
+        for i in range(40):
+            watcher.add(f"dead-{i}", Account("127.0.0.1", port, "none", "x", lambda: "y"))
+        for _ in range(4):
+            assert calls.acquire(timeout=PATIENCE_SECONDS)
+        watcher.add("rep", account(dovecot, user))
+        assert settled(watcher.read_now("rep"))
+        assert diary.downs == []
+        over.set()
 
 
 def test_stopping_does_not_wait_for_the_dead(diary: Diary) -> None:
