@@ -4,11 +4,11 @@ do it later, a joke. One of them, and the answer is a `reply` for the rep: actin
 from __future__ import annotations
 
 from engine.core.classify.evidence import Evidence
-from engine.core.phrases import Hit, is_cjk, phrasebook
+from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
-SHORT_WORDS = 6
+WORDS_OF_THE_ASK_MAX = 3000
 
 
 def decided(evidence: Evidence) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def declined(evidence: Evidence) -> str:
     lone = _alone(evidence, "no_alone")
     if not hits and not lone:
         return ""
-    if evidence.says("softening", words) or _is_praise_only(evidence, hits):
+    if evidence.says("softening", words):
         return ""
     return f"no:{hits[0].language if hits else lone}"
 
@@ -46,9 +46,20 @@ def confirmed(evidence: Evidence) -> str:
     lone = _alone(evidence, "yes_alone")
     if not hits and not lone:
         return ""
-    if evidence.says("doubt", words) or evidence.says("future", words):
+    if evidence.says("doubt", words) or _about_something_else(evidence, hits):
         return ""
     return f"yes:{hits[0].language if hits else lone}"
+
+
+def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
+    """A bare yes answers what was asked. To "could you introduce me?" it is a promise, not a confirmation; only words of their own
+    ("promise kept", "all three done") say what they mean."""
+    book = phrasebook()
+    asked = plain(evidence.cut.quoted[:WORDS_OF_THE_ASK_MAX]) + " | " + evidence.subject
+    if book.has("asks_confirm", asked):
+        return False
+    own_words = any(not book.equals("yes_generic", evidence.words[hit.start : hit.end]) for hit in hits)
+    return evidence.says("future") is not None or not own_words or book.has("asks_other", asked)
 
 
 def _masked(words: str, hits: list[Hit]) -> str:
@@ -71,6 +82,3 @@ def _alone(evidence: Evidence, kind: str) -> str:
             return hit.language
     return ""
 
-
-def _is_praise_only(evidence: Evidence, hits: list[Hit]) -> bool:
-    return False

@@ -1,6 +1,6 @@
 """The words by which mail is understood, by language, as data that ops can extend: one TOML file a language beside this module.
 This is the single place in the core that reads files, once, at first use. A phrase is plain words; `(a|b)` is a choice, `(a)?`
-may be absent, `…` stands for up to forty characters of the same sentence, `word*` for any ending.
+may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending.
 
 Matching folds case, accents, apostrophes and commas away, and looks phrases up by their first word: its cost follows the length
 of the text, not the number of phrases."""
@@ -17,6 +17,7 @@ from importlib.resources import files
 
 GAP = "…"
 GAP_MAX = 40
+REPEATS_MAX = 6
 STEM = 3
 
 
@@ -123,7 +124,7 @@ def first_words(phrase: str) -> set[str]:
     close = _closing(phrase)
     found = set().union(*(first_words(option) for option in _options(phrase[1:close])))
     rest = phrase[close + 1 :]
-    return found | first_words(rest[1:]) if rest.startswith("?") else found
+    return found | first_words(rest[1:].lstrip(" ?")) if rest[:1] in ("?", "*") else found
 
 
 def _closing(phrase: str) -> int:
@@ -168,7 +169,7 @@ def _compiled(phrase: str) -> re.Pattern[str]:
 
 
 _FIRST = re.compile(r"\w+\*?")
-_PIECE = re.compile(r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)\??)|(?P<bar>\|)|(?P<space> +)|(?P<other>.)")
+_PIECE = re.compile(r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)")
 
 
 def _source(piece: re.Match[str]) -> str:
@@ -180,7 +181,9 @@ def _source(piece: re.Match[str]) -> str:
         return "(?:"
     if piece["space"]:
         return " *"
-    return piece["close"] or piece["bar"] or re.escape(piece[0])
+    if piece["close"]:
+        return {")*": f"){{0,{REPEATS_MAX}}}", ")+": f"){{1,{REPEATS_MAX}}}"}.get(piece["close"], piece["close"])
+    return piece["bar"] or re.escape(piece[0])
 
 
 @dataclass
@@ -233,7 +236,7 @@ class Phrasebook:
             for language in self.stop_words.get(word, ()):
                 score[language] = score.get(language, 0) + 1
         best = max(score.values(), default=0)
-        return frozenset(language for language, points in score.items() if points * 2 > best)
+        return frozenset(language for language, points in score.items() if points * 4 >= best * 3)
 
 
 def _strings(value: object) -> list[str]:
