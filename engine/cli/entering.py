@@ -143,17 +143,20 @@ def _refusals(refusals: Sequence[Refusal]) -> list[dict[str, str]]:
 
 
 def _say_entered(wish: Wish, ahead: Timeline, refusals: Sequence[Refusal], dry_run: bool) -> None:
+    from engine.simulate import UNTIL_DAYS
+
     if refusals:
         remark(f"whoelse: {wish.email} was not enrolled in {wish.sequence}:")
         for refusal in refusals:
             remark(f"  {refusal.reason}" + (f"; {refusal.remedy}" if refusal.remedy else ""))
         return
     say(f"{wish.email} would enter {wish.sequence}." if dry_run else f"{wish.email} is in {wish.sequence}.")
-    say("If nobody answers:")
-    for line in table([_row(moment, wish.sequence) for moment in ahead.moments if _to_come(moment)], "  "):
+    rows = [_row(moment, wish.sequence) for moment in ahead.moments if _to_come(moment)]
+    say("If nobody answers:" if rows else f"Nothing is due within {UNTIL_DAYS} days.")
+    for line in table(rows, "  "):
         say(line)
-    zone = next((moment.zone for moment in ahead.moments), "")
-    say(f"Times are in {zone}. An answer stops it at once." if zone else "Nothing would be sent.")
+    if rows:
+        say(f"Times are in {ahead.moments[0].zone}. An answer stops it at once.")
     if dry_run:
         say("Nobody was enrolled: this was a dry run.")
 

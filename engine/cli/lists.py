@@ -112,14 +112,17 @@ def _say_replies(config: Config, found: list[tuple[InboundMessage, Contact | Non
     for message, contact in found:
         at = when(message.received_at, zone_of(config, contact, message.mailbox))
         say(f"{contact.email if contact else message.sender}  {at}")
-        say(f"  {message.subject}")
+        for line in folded(message.subject, "  "):
+            say(line)
         for line in quoted(message.text or "(the text is not kept any more)", "  ", 0 if full else LINES_MAX):
             say(line)
-        say(f"  read as {spoken(message.event)} ({message.rule}): {message.decision}\n")
+        for line in folded(f"read as {spoken(message.event)} ({message.rule}): {message.decision}", "  "):
+            say(line)
+        say()
     if not found:
         say("No answer waits for a look.")
         return
-    say("Settle one: whoelse replies EMAIL confirmed|declined|named|introduced|continue|stop")
+    say("Settle one: whoelse replies EMAIL confirmed (declined, named, introduced, continue, stop)")
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -422,9 +425,13 @@ def doubts(handle: str, word: str, config: Path, as_json: bool) -> None:
     short = handles(message.id for message in found)
     for message in found:
         zone = zone_of(loaded, None, message.mailbox)
-        say(f"{short[message.id]}  {message.recipient}: {message.subject}")
-        say(f"  from {message.mailbox}, {when(message.deadline, zone)}: {message.note}")
-        say(f"  look for {message.message_id} in your Sent folder, or ask {message.recipient}\n")
+        evidence = f"from {message.mailbox}, {when(message.deadline, zone)}: {message.note}"
+        for line in (
+            *folded(f"{message.recipient}: {message.subject}", f"{short[message.id]}  "),
+            *folded(evidence, "  "),
+        ):
+            say(line)
+        say(f"  Is it in your Sent folder? Its Message-ID is\n  {message.message_id}\n")
     say(
         f"{count(len(found), 'message')} in doubt. Settle one: whoelse doubts ID sent|not-sent (not-sent sends it again)"
         if found
