@@ -43,7 +43,7 @@ from engine.core.happening import (
     Withdraw,
 )
 from engine.core.machine import decide, find, sends
-from engine.core.model import Contact, Enrollment, OutboxMessage, OutboxState, Person, Referral, State, Task
+from engine.core.model import Contact, Enrollment, Moment, OutboxMessage, OutboxState, Person, Referral, State, Task
 from engine.core.needs import Refusal, anchors, gather
 from engine.core.render import RenderError
 from engine.core.sequence import Sequence, Start
@@ -153,6 +153,15 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     )
     enrollment = replace(enrollment, root=enrollment.id, thread=enrollment.id)
     return faults or _render_faults(inst, sequence, enrollment, now) or enrollment
+
+
+def acquaint(inst: Installation, wish: Wish) -> Contact | Refusal:
+    """The contact of a wish, known to the store from now on; or why they cannot be."""
+    address = _address(wish.email)
+    if isinstance(address, Refusal):
+        return address
+    rep = _rep_for(inst, wish, address)
+    return rep if isinstance(rep, Refusal) else _known_or_new(inst, address, rep, wish.contact)
 
 
 def _unknown_sequence(inst: Installation, name: str) -> Refusal:
@@ -472,9 +481,17 @@ def _task_words(
 
 
 def launch(
-    inst: Installation, parent: Enrollment, start: Start, prospect: Person | None, cause: str, now: datetime
+    inst: Installation,
+    parent: Enrollment,
+    start: Start,
+    prospect: Person | None,
+    cause: str,
+    now: datetime,
+    by: str = "",
 ) -> Enrollment | None:
-    """A sequence started by another. What it lacks becomes the task `complete`; one that runs already is left alone."""
+    """A sequence started by another, or by a trigger (`by` names it, and `parent` says only for whom: it is never kept).
+
+    What it lacks becomes the task `complete`; one that runs already is left alone."""
     sequence = inst.library.sequences.get(start.sequence)
     if sequence is None:
         _add_task(inst, parent, AddTask("complete", note=f"there is no sequence {start.sequence}"), now, cause)
@@ -493,9 +510,13 @@ def launch(
     if faults or contact is None:
         note = f"{sequence.key} was not started: " + "; ".join(map(str, faults))
         _add_task(inst, parent, AddTask("complete", people=(prospect,) if prospect else (), note=note), now, cause)
-        _tell(inst, parent, now, "not_started", note, cause)
+        _not_started(inst, parent, by, note, cause, now)
         return None
-    return _begin_child(inst, parent, sequence, start, contact, kept, cause, now)
+    return _begin_child(inst, parent, sequence, start, contact, kept, cause, now, by)
+
+
+def _not_started(inst: Installation, parent: Enrollment, by: str, note: str, cause: str, now: datetime) -> None:
+    inst.store.tell(now, "not_started", f"{by or parent.sequence}: {note}", parent.contact, parent.id, cause)
 
 
 def _holder(inst: Installation, parent: Enrollment, sequence: Sequence, prospect: Any) -> Contact | None:
@@ -518,6 +539,7 @@ def _begin_child(
     kept: Mapping[str, Any],
     cause: str,
     now: datetime,
+    by: str,
 ) -> Enrollment | None:
     place = inst.place(contact, parent.rep)
     after = inst.config.rest if start.rest else start.after
@@ -532,7 +554,7 @@ def _begin_child(
         contact=contact.id,
         client=parent.client,
         rep=parent.rep,
-        root=parent.root,
+        root=parent.root or id,
         begun_at=at,
         start_at=at,
         state=State.WAITING,
@@ -546,11 +568,10 @@ def _begin_child(
         reason=f"starts after {after.text}" if after else "",
     )
     if not inst.store.add_enrollment(child):
-        _tell(inst, parent, now, "not_started", f"{sequence.key} was not started: it runs already for that", cause)
+        _not_started(inst, parent, by, f"{sequence.key} was not started: it runs already for that", cause, now)
         return None
-    _tell(
-        inst, child, now, "started", f"started by {parent.sequence}" + (f", after {after.text}" if after else ""), cause
-    )
+    said = f"started by {by or parent.sequence}" + (f", after {after.text}" if after else "")
+    _tell(inst, child, now, "started", said, cause)
     if not after:
         _begin(inst, child, now, cause)
     return child
@@ -626,7 +647,17 @@ def set_referral(
         referral = replace(referral, state=state_now, **dated)
         inst.store.save_referral(referral)
     _tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
+    referral_changed(inst, referral, state, proof, now)
     return referral
+
+
+def referral_changed(inst: Installation, referral: Referral, state: str, proof: str, now: datetime) -> None:
+    """Every change of a referral is a moment, once for each state; the triggers that listen for it act on it afterwards."""
+    inst.store.add_moment(
+        Moment(
+            "", referral.client, state, {}, now, f"referral {referral.id} {state}", referral=referral.id, message=proof
+        )
+    )
 
 
 # --- by time and by hand ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from engine.core.model import (
     Contact,
     Enrollment,
     InboundMessage,
+    Moment,
     OutboxMessage,
     OutboxState,
     Person,
@@ -579,6 +580,35 @@ class Store:
 
     def referrals_to(self, prospect: Person) -> list[Referral]:
         return self._all(Referral, "referrals_to", prospect_key=prospect_key(prospect))
+
+    # --- moments and schedules ---------------------------------------------------------------------------------------
+
+    def add_moment(self, moment: Moment) -> Moment | None:
+        """The kept moment, None when it is known already."""
+        kept = replace(moment, id=moment.id or self.new_id())
+        return kept if self.database.rows("add_moment", **row_of(kept)) else None
+
+    def fire_moment(self, id: str, now: datetime) -> bool:
+        """True for the one who may act on it; put all that follows into the same transaction."""
+        return bool(self.database.rows("fire_moment", id=id, now=micros(now)))
+
+    def waiting_moments(self, limit: int) -> list[Moment]:
+        return self._all(Moment, "waiting_moments", limit=limit)
+
+    def moments_of(self, contact: str) -> list[Moment]:
+        return self._all(Moment, "moments_of", contact=contact)
+
+    def fire_slot(self, schedule: str, slot: str, contact: str, now: datetime) -> bool:
+        """True once for each contact, schedule and time of it."""
+        return bool(self.database.rows("fire_slot", schedule=schedule, slot=slot, contact=contact, at=micros(now)))
+
+    def clients(self) -> list[Contact]:
+        """Without those who are known only as somebody's prospect."""
+        return self._all(Contact, "clients")
+
+    def referrers(self) -> list[Contact]:
+        """Everyone who has ever referred somebody."""
+        return self._all(Contact, "referrers")
 
     # --- the library and settings ------------------------------------------------------------------------------------
 

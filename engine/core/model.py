@@ -306,3 +306,22 @@ class Task:
     message: str = ""
     done_at: datetime | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened to a contact and that triggers listen for.
+
+    `name` is what a rep, a file or another system reports (`nps`, `delivered`), or the new state of the `referral` (an id)
+    whose change it is; `data` is what came with it, as it was given. `key` says what counts as the same moment. `message`
+    is the inbound message that brought it. `fired_at` is when its triggers acted, None while it waits for that."""
+
+    id: str
+    contact: str
+    name: str
+    data: Mapping[str, Any]
+    at: datetime
+    key: str
+    referral: str = ""
+    message: str = ""
+    fired_at: datetime | None = None
