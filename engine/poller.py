@@ -132,7 +132,10 @@ class Poller:
             with contextlib.suppress(BlockingIOError):
                 self._wake_r.recv(4096)
             while self._orders:
-                self._orders.popleft()()
+                try:
+                    self._orders.popleft()()
+                except Exception:  # a bug, and still no reason to stop reading every mailbox
+                    log.exception("the poller could not carry out an order")
             self._visit_due()
 
     def _seconds_to_wait(self) -> float | None:
