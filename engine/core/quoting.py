@@ -71,6 +71,8 @@ def html_to_text(source: str) -> str:
         if name == "blockquote":
             depth = max(0, min(depth + (-1 if closing else 1), 9))
             pieces.append("\n" + "\x01" * depth)
+        elif name == "br":
+            pieces.append("\x02" + "\x01" * depth)
         elif name in _BLOCK:
             pieces.append("\n" + "\x01" * depth)
             if name == "li" and not closing:
@@ -80,7 +82,8 @@ def html_to_text(source: str) -> str:
         if not closing and attributes and name != "blockquote" and _QUOTE_MARKS.search(attributes[:2000]):
             pieces.append(f"\n{QUOTE_BEGINS}\n" if _is_whole_quote(attributes) else "")
     pieces.append(_words(source[position:]))
-    lines = [_marked(line) for line in "".join(pieces).split("\n")]
+    blocks = re.sub(r"\n(?:\x01*\n)+", "\n", "".join(pieces))  # tags that end and begin blocks in a row make one new line
+    lines = [_marked(line) for line in blocks.replace("\x02", "\n").split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from engine.core.classify import names
 from engine.core.classify.evidence import Evidence, domain_of, without_tag
 from engine.core.model import Person
 from engine.core.phrases import phrasebook, plain
@@ -32,7 +33,7 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     known = {one.email.lower() for one in evidence.reader.prospects}
     spoken = [person for person in strangers if person.email in known or mentions(evidence.words, person)]
     if spoken or _written_to(strangers, evidence) or _says_so(evidence):
-        return tuple(_completed(person) for person in strangers)
+        return tuple(_completed(person, evidence) for person in strangers)
     return ()
 
 
@@ -80,8 +81,11 @@ def mentions(words: str, person: Person) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(part)}" if part.isascii() else re.escape(part), words) for part in parts)
 
 
-def _completed(person: Person) -> Person:
-    from engine.core.classify.people import name_from_address
-
-    name = person.name if person.name and "@" not in person.name else name_from_address(person.email)
-    return Person(name=name, email=person.email)
+def _completed(person: Person, evidence: Evidence) -> Person:
+    """The person with a name: of the header, else of the text that speaks of them, else of the address."""
+    if person.name and "@" not in person.name:
+        return Person(name=person.name.strip("'\" "), email=person.email)
+    text = evidence.cut.text
+    spoken = [run.text for run in names.runs(text, 0, min(len(text), 2000)) if names.score(run.text, person.email)]
+    full = sorted((name for name in spoken if " " in name), key=lambda name: len(name.split()))
+    return Person(name=full[0] if full else names.from_address(person.email), email=person.email)

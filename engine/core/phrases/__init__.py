@@ -73,6 +73,7 @@ class Phrases:
 
     words: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     stems: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    stem_words: set[str] = field(default_factory=set)
     cjk: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, phrase: str, language: str) -> None:
@@ -82,6 +83,7 @@ class Phrases:
             return
         for first in first_words(text):
             table, key = (self.stems, first[:STEM]) if first.endswith("*") else (self.words, first)
+            self.stem_words |= {first[:-1]} if first.endswith("*") else set()
             table.setdefault(key, []).append((text, language))
 
     def at(self, text: str, start: int, word: str) -> Iterable[Hit]:
@@ -220,6 +222,11 @@ class Phrasebook:
     def starts(self, kind: str, text: str) -> Hit | None:
         phrases = self.kinds.get(kind)
         return phrases.first_at_start(plain(text)) if phrases else None
+
+    def begins(self, kind: str, word: str) -> bool:
+        """Whether a phrase of this kind can begin with this word."""
+        phrases = self.kinds.get(kind)
+        return phrases is not None and (word in phrases.words or any(word.startswith(stem) for stem in phrases.stem_words))
 
     def equals(self, kind: str, text: str) -> bool:
         hit = self.starts(kind, text)

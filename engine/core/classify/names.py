@@ -1,0 +1,158 @@
+"""Names as people write them in running text: runs of capitalised words, taken apart into title, name and company. An address's
+local part is the best witness of a name: it tells the name from the company beside it and shows its form without inflection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from engine.core.phrases import folded, phrasebook, plain
+
+NAME_WORDS_MAX = 5
+COMMON_PREFIX_MIN = 3
+
+_UP = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽȘȚ"
+_TOKEN = rf"(?:[{_UP}][a-z]{{0,4}}\.(?=\s?[{_UP}])|[{_UP}][\w'’]*(?:-[\w'’]+)*)"
+_PARTICLE = (
+    r"(?:van der|van den|van de|van|von der|von|zu|de la|de los|de|del|della|di|da|dos|das|do|du|der|den|ter|ten|bin|al|el|le|la|af|av|&|y|e|og|och|und|and|ja)"
+)
+_RUN = re.compile(rf"{_TOKEN}(?:[ \t]+(?:{_PARTICLE}[ \t]+)?{_TOKEN}){{0,7}}")
+_WORD = re.compile(r"\S+")
+_SPLITS = frozenset("van von de del della di da dos das do du der la & y e og och und and ja".split())
+
+TITLES = frozenset(
+    (
+        "dr mr mrs ms miss prof professor herr herrn frau hr fr ing dipl mag dott dottssa dottoressa sig sigra signor signora sr sra srta don dona "
+        "doktor mme mlle monsieur madame pan pani panem pania panu pana panie dhr mevr mw meneer mevrouw fru eng engenheiro engenheira sir lady ir drs "
+        "inz mgr bc paní panu pane"
+    ).split()
+)
+LEGAL = re.compile(
+    r"\b(?:GmbH|AG|KG|OHG|SE|Ltd|Limited|Inc|LLC|LLP|BV|B\.V|NV|SA|SAS|SARL|SL|S\.L|Srl|S\.r\.l|SpA|S\.p\.A|Oy|Oyj|AB|A/S|ApS|AS|s\.r\.o|a\.s|Sp\. z o\.o|Co|Corp|plc|Lda|Ltda|Group|Holding)\b"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of capitalised words without its titles, at its place in the text as it was written."""
+
+    start: int
+    end: int
+    words: tuple[str, ...]
+    titled: bool
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"['’]s$", "", " ".join(self.words).strip(" .,'’"))
+
+
+def runs(text: str, start: int, end: int) -> list[Run]:
+    """Runs between two positions. "Femke Jansen van Jansen Zuivel" is two: after a full name a particle leads to a company."""
+    found: list[Run] = []
+    for match in _RUN.finditer(text, start, end):
+        words = [(one[0], match.start() + one.start(), match.start() + one.end()) for one in _WORD.finditer(match[0])]
+        found += _split(words, text)
+    return found
+
+
+def _split(words: list[tuple[str, int, int]], text: str) -> list[Run]:
+    pieces: list[Run] = []
+    current: list[tuple[str, int, int]] = []
+    titled = False
+    for word, at, end in words:
+        bare = plain(word.strip("."))
+        if bare in TITLES or (word.endswith(".") and len(bare) <= 4 and len(bare) > 1):
+            _close(current, titled, pieces)
+            current, titled = [], True
+        elif not current and _is_noise(word, at, text):
+            continue
+        elif word in _SPLITS and len(current) >= 2:
+            _close(current, titled, pieces)
+            current, titled = [], False
+        elif current or word not in _SPLITS:
+            current.append((word, at, end))
+    _close(current, titled, pieces)
+    return pieces
+
+
+def _close(current: list[tuple[str, int, int]], titled: bool, pieces: list[Run]) -> None:
+    while current and (current[-1][0] in _SPLITS or plain(current[-1][0]) in TITLES):
+        current = current[:-1]
+    if current and any(len(word) > 1 for word, _, _ in current):
+        pieces.append(Run(current[0][1], current[-1][2], tuple(word for word, _, _ in current), titled))
+
+
+def _is_noise(word: str, at: int, text: str) -> bool:
+    """Words that are capitals only because a sentence begins with them, or because their language writes them so."""
+    bare = plain(word)
+    book = phrasebook()
+    if bare in book.stop_words and bare != "will":
+        return True
+    if bare in book.months or bare in book.weekdays or book.equals("not_a_name", bare):
+        return True
+    begins = at == 0 or text[:at].rstrip(" \t*-•·\"'“(").endswith((".", "!", "?", ":", "\n", ";", ",")) or not text[:at].strip()
+    return begins and book.begins("lead", bare)
+
+
+# ---- what an address says of a name
+
+
+def _pieces(address: str) -> list[str]:
+    return [piece for piece in re.split(r"[._+\d]+", folded(address.partition("@")[0])) if piece]
+
+
+def score(name: str, address: str) -> int:
+    """How much of the local part a name accounts for: `r.holm` is two of Rasmus Holm and one of Holm Plast."""
+    parts = [part for part in re.split(r"[^a-z]+", folded(name).replace("'", "")) if part]
+    pieces = [inner for piece in _pieces(address) for inner in piece.split("-") if inner]
+    joined = "".join(pieces)
+    initials = "".join(part[0] for part in parts)
+    if len(parts) > 1 and joined in (initials, parts[0] + parts[-1], parts[0][0] + parts[-1], parts[-1] + parts[0], parts[0] + parts[-1][0], initials[:3]):
+        return 3
+    points = 0
+    for piece in pieces:
+        if len(piece) == 1:
+            points += any(part[0] == piece for part in parts[:1])
+        elif any(_alike(part, piece) for part in parts):
+            points += 1
+    if not points and any(len(part) > 3 and part in joined for part in parts):
+        points = 1
+    return points if any(len(piece) > 1 and any(_alike(part, piece) for part in parts) for piece in pieces) or points > 1 else min(points, 1)
+
+
+def _alike(part: str, piece: str) -> bool:
+    common = _common(part, piece)
+    return common >= COMMON_PREFIX_MIN and common >= min(len(part), len(piece)) - 2 and abs(len(part) - len(piece)) <= 5
+
+
+def _common(one: str, other: str) -> int:
+    return next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def base_form(name: str, address: str) -> str:
+    """A name in the form that the address shows: "Marka Zielińskiego" with `marek.zielinski@` is Marek Zieliński."""
+    pieces = [piece for piece in _pieces(address) if len(piece) > 2]
+    words = name.split()
+    matched = [index for index, word in enumerate(words) if any(_alike(folded(word), piece) for piece in pieces)]
+    if len(pieces) >= 2 and len(matched) >= 2 and len(words) > len(pieces):
+        words = words[matched[0] : matched[0] + max(len(pieces), matched[1] - matched[0] + 1)]
+    return " ".join(_base_word(word, pieces) for word in words)
+
+
+def _base_word(word: str, pieces: list[str]) -> str:
+    low = folded(word)
+    if len(low) != len(word) or low in pieces or any(low in piece for piece in pieces):
+        return word
+    for piece in pieces:
+        if "-" not in piece and _alike(low, piece):
+            common = _common(low, piece)
+            return word[:common] + piece[common:]
+    return word
+
+
+def from_address(address: str) -> str:
+    """`marcus.oyelaran@x` is Marcus Oyelaran; initials and short strings stay unknown."""
+    parts = [re.sub(r"\d+", "", part) for part in re.split(r"[._+]", address.partition("@")[0])]
+    if len(parts) < 2 and len(parts[0]) < 3:
+        return ""
+    return " ".join("-".join(piece.capitalize() for piece in part.split("-")) for part in parts if part)
