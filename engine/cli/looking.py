@@ -364,6 +364,7 @@ def _person_json(
 
 def _show_sequence(config: Config, key: str, as_json: bool) -> None:
     from engine.errors import UserError
+    from engine.pictures import as_text
 
     inst = edited(config)
     sequence = inst.library.sequences.get(key)
@@ -386,15 +387,7 @@ def _show_sequence(config: Config, key: str, as_json: bool) -> None:
             }
         )
         return
-    for line in folded(f"{sequence.name}. {sequence.about}"):
-        say(line)
-    say("\nNeeds:")
-    for line in table(
-        [(n.name, f"optional {n.type}" if n.optional else n.type) for n in sequence.needs.values()], "  "
-    ):
-        say(line)
-    say("\nSteps:")
-    for line in table([(s.id, _time(s), _does(s)) for s in sequence.steps], "  "):
+    for line in as_text(sequence):
         say(line)
     say("\nIn it:")
     rows = [(c.email, _where(config, e, c)) for e in inside if (c := people.get(e.id))]
