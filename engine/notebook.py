@@ -4,9 +4,9 @@ nothing. What a simulation does not follow stands still in it, because it never 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from engine.core.machine import RUNNING
@@ -44,6 +44,20 @@ class Moment:
     enrollment: str = ""
 
 
+@dataclass(frozen=True)
+class _Delay:
+    """A time in which a mailbox let nothing out."""
+
+    at: datetime
+    until: datetime | None
+    why: str
+
+    @property
+    def is_long(self) -> bool:
+        """Worth telling also of an email that was held by something else after it."""
+        return self.until is None or self.until - self.at >= timedelta(hours=1)
+
+
 class Notebook(Store):
     """The store of one simulation. Only what the verbs put into it is written down, not what was brought before.
 
@@ -58,7 +72,8 @@ class Notebook(Store):
         self._before: dict[str, Enrollment] = {}
         self._doing: dict[str, str] = {}
         self._whys: dict[str, list[str]] = {}
-        self._delays: dict[str, list[tuple[datetime, str]]] = {}
+        self._ready: dict[str, datetime] = {}
+        self._delays: dict[str, list[_Delay]] = {}
         self._unnamed: list[int] = []
         self._people: dict[str, Contact | None] = {}
 
@@ -71,21 +86,28 @@ class Notebook(Store):
         """One from another store: the rules see it, and it never moves."""
         still = replace(enrollment, next_at=None)
         if enrollment.state in RUNNING:
-            still = replace(
-                still, state=State.WAITING, step=None, due_at=None, in_hand="", visits={}, suspended_at=None
-            )
+            state = State.WAITING if enrollment.state is State.WAITING else State.HELD
+            still = replace(still, state=state, step=None, due_at=None, in_hand="", visits={}, suspended_at=None)
         super().add_enrollment(still)
 
     def note(self, at: datetime, of: Enrollment, step: str, text: str) -> None:
         """Something that no verb tells."""
         self._write(of, at, "event", note=text, step=step)
 
-    def delay(self, mailbox: str, now: datetime, why: str) -> None:
-        """The mailbox lets nothing out at `now`, although something waits in it."""
+    def delay(self, mailbox: str, now: datetime, until: datetime | None, why: str) -> None:
+        """The mailbox lets nothing out from `now` on until `until`, although something waits in it."""
         delays = self._delays.setdefault(mailbox, [])
-        if delays and delays[-1][1] == why:
+        if delays and delays[-1].why == why:
             delays.pop()
-        delays.append((now, why))
+        delays.append(_Delay(now, until, why))
+
+    def _delayed(self, message: OutboxMessage) -> Iterator[_Delay]:
+        """What held the whole mailbox since this message was ready to go, the latest first."""
+        since = self._ready.get(message.id)
+        for delay in reversed(self._delays.get(message.mailbox, ())):
+            if since is None or delay.at < since:
+                return
+            yield delay
 
     def name_drafts(self, subject: Callable[[Moment], str]) -> None:
         """Gives the drafts that came since the last time the subject that they would have now."""
@@ -126,10 +148,13 @@ class Notebook(Store):
     def add_outbox(self, message: OutboxMessage) -> bool:
         if known := self.known.get(message.enrollment):
             self._whys[message.id] = [_moved(known.reason)] if known.reason else []
+            self._ready[message.id] = message.not_before
         return super().add_outbox(message)
 
     def postpone(self, message: OutboxMessage, until: datetime, why: str) -> None:
-        self._whys[message.id].append(_moved(why))
+        before = [delay.why for delay in self._delayed(message) if delay.is_long]
+        self._whys[message.id] += [*reversed(before), _moved(why)]
+        self._ready[message.id] = until
         super().postpone(message, until, why)
 
     def add_task(self, task: Task) -> Task:
@@ -182,11 +207,7 @@ class Notebook(Store):
     def _sent(self, of: Enrollment, at: datetime, id: str) -> None:
         message = self.outbox_message(id)
         assert message is not None
-        waits = []
-        for when, why in reversed(self._delays.get(message.mailbox, ())):
-            if when < message.due_at:
-                break
-            waits.append(why)
+        waits = [delay.why for delay in self._delayed(message)]
         note = "; ".join(dict.fromkeys((*self._whys.pop(id, ()), *reversed(waits))))
         step, subject = message.step, message.subject
         self._write(of, at, "email", "sent", step, note, step=step, subject=subject, to=message.recipient)
@@ -206,7 +227,8 @@ class Notebook(Store):
         if said.startswith(f"{step}: skipped"):
             self._write(after, at, "event", "skipped", step, said.removeprefix(f"{step}: skipped: "), step=step)
         elif after.state in STANDING and (after.state, after.reason) != (before.state, before.reason):
-            self._write(after, at, "event", after.state, after.outcome or after.reason, said, step=after.step or "")
+            word = after.outcome or after.reason
+            self._write(after, at, "event", after.state, word, _cause(said, after.state, word), step=after.step or "")
         elif after.in_hand == "draft" != before.in_hand:
             self._unnamed.append(len(self.moments))
             self._write(after, at, "event", "draft", step, said.removeprefix(f"{step}: "), step=step)
@@ -219,6 +241,11 @@ class Notebook(Store):
         event = said.partition(":")[0]
         if event in EVENTS:
             self.handled.add((of.sequence, of.answered, event))
+
+
+def _cause(said: str, state: str, word: str) -> str:
+    """What is not told already by the state and its word: `declined: stopped: not_confirmed` is about a `declined`."""
+    return "" if said == word else said.removesuffix(f"{state}: {word}").removesuffix(": ")
 
 
 def _moved(reason: str) -> str:

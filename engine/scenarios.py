@@ -65,12 +65,14 @@ class Unreached:
 
 
 def run_scenarios(library: Library, config: Config | None = None, only: str = "") -> list[Result]:
-    """All scenarios, or those whose sequence is `only` or whose name contains it. Without a config, in UTC with a sample rep."""
+    """All scenarios, those of the sequence `only`, or those whose name contains it. Without a config in UTC, with a sample rep."""
+    sequences = [library.sequences[only]] if only in library.sequences else list(library.sequences.values())
+    wanted = "" if only in library.sequences else only
     chosen = [
-        (sequence, scenario)
-        for _, sequence in sorted(library.sequences.items())
-        for scenario in sequence.scenarios
-        if not only or only == sequence.key or only in scenario.name
+        (sequence, s)
+        for sequence in sorted(sequences, key=lambda s: s.key)
+        for s in sequence.scenarios
+        if wanted in s.name
     ]
     known = config or neutral_config()
     return [_run(library, known, sequence, scenario) for sequence, scenario in chosen]

@@ -15,7 +15,17 @@ from engine.core.calendar import to_utc
 from engine.core.duration import Duration
 from engine.core.happening import Heard
 from engine.core.machine import RUNNING, find
-from engine.core.model import HUMAN, Contact, Enrollment, Event, InboundMessage, OutboxMessage, OutboxState, Person
+from engine.core.model import (
+    HUMAN,
+    Contact,
+    Enrollment,
+    Event,
+    InboundMessage,
+    OutboxMessage,
+    OutboxState,
+    Person,
+    State,
+)
 from engine.core.needs import Refusal, person
 from engine.core.render import RenderError
 from engine.enrollments import Wish
@@ -257,7 +267,8 @@ class Simulation:
                     queued = self.book.next_queued_at(address)
                     if queued is None:
                         return None
-                    self.book.delay(address, self.now, why if queued <= self.now else "")
+                    if why and queued <= self.now:
+                        self.book.delay(address, self.now, until, why)
                     return until
 
     def _subject(self, moment: Moment) -> str:
@@ -274,7 +285,9 @@ class Simulation:
         main = self.book.enrollment(self.main)
         if main is None:
             raise UserError("an answer needs somebody who was enrolled")
-        if answer.event == "change":
+        if answer.event == "change" and main.state is State.STOPPED:
+            self.book.note(self.now, main, "", "change: it has ended")
+        elif answer.event == "change":
             contact = self.book.contact(main.contact)
             assert contact is not None
             enrollments.change(self.inst, contact.email, main.sequence, answer.data, self.now)
