@@ -11,7 +11,7 @@ from flufl.bounce import all_failures
 
 from engine.core.classify.dsn import EVENTS, RECIPIENTS_MAX, originals
 from engine.core.classify.evidence import Evidence
-from engine.core.classify.severity import STATUS, Severity, of_refusal
+from engine.core.classify.severity import STATUS, Severity, of_report
 from engine.core.model import Reading
 from engine.core.phrases import phrasebook, plain
 
@@ -21,6 +21,7 @@ _DAEMON = re.compile(
     r"^(mailer-?daemon|postmaster|mail-?daemon|mdaemon|mail\.?daemon|bounce|bounces|mailerdaemon|mailadm|smtp-?daemon|mailsystem|nobody|mmdf|pmdf|postoffice|microsoftexchange[0-9a-f]{8,40}|noreply-bounce)[\w.+-]*@?",
     re.I,
 )
+_SYSTEM = re.compile(r"^(no[-_.]?reply|imss|antivirus|symantec|mailscanner|mail|postmaster|admin|system|root|listserv|delivery|gateway|smtp)", re.I)
 _DAEMON_NAME = re.compile(
     r"mail ?delivery|mailer-?daemon|postmaster|mail (system|administrator)|system administrator|systemadministrator|internet mail",
     re.I,
@@ -37,25 +38,17 @@ def bounce(evidence: Evidence) -> Reading | None:
     report = _own_words(evidence.body)
     subject = phrasebook().has("bounce_subject", evidence.subject)
     daemon = _is_daemon(evidence)
-    if not (daemon or subject or evidence.has_header("x-failed-recipients")):
-        return None
-    said = plain(report[:WORDS_MAX])
-    refused = (
-        phrasebook().has("refused_text", said)
-        or phrasebook().has("refused_hard", said)
-        or phrasebook().has("refused_soft", said)
-    )
-    temporary, permanent = _formats(evidence) if daemon or refused else (set(), set())
     failed = evidence.header("x-failed-recipients")
-    if not (refused or temporary or permanent or failed or (daemon and subject)):
+    said = plain(report[:WORDS_MAX])
+    if not (daemon or failed) and (_is_personal(evidence) or not phrasebook().has("refused_text", said)):
         return None
-    if not daemon and not (refused and _machine(evidence)):
+    temporary, permanent = _formats(evidence)
+    refused = phrasebook().has("refused_text", said)
+    if not (failed or temporary or permanent or (refused and (daemon or subject)) or (daemon and subject)):
         return None
-    severity = _severity(said, report, bool(temporary) and not permanent, evidence)
+    severity = _severity(said, report, temporary, permanent, evidence)
     status = STATUS.search(report)
-    addresses = [*(one.lower() for one in _ADDRESS.findall(failed)), *sorted(permanent or temporary)] or _named(
-        report, evidence
-    )
+    addresses = [*(one.lower() for one in _ADDRESS.findall(failed)), *sorted(permanent or temporary)] or _named(report, evidence)
     rule = "bounce:headers" if failed else "bounce:format" if temporary or permanent else "bounce:words"
     return Reading(
         (EVENTS[severity],),
@@ -66,20 +59,18 @@ def bounce(evidence: Evidence) -> Reading | None:
     )
 
 
+def _is_personal(evidence: Evidence) -> bool:
+    """Signs that a person sent this: an answer in a thread, or a return path that leads to somebody's mailbox."""
+    message = evidence.message
+    path = evidence.header("return-path").strip().strip("<>").lower()
+    to_sender = bool(path) and path == message.sender.email and not _SYSTEM.match(message.sender.email)
+    return bool(message.in_reply_to) or evidence.has_header("x-mailer", "user-agent", "thread-index") or to_sender
+
+
 def _is_daemon(evidence: Evidence) -> bool:
     sender = evidence.message.sender
     by_name = _DAEMON_NAME.search(sender.name) is not None
     return bool(_DAEMON.match(sender.email)) or by_name
-
-
-def _machine(evidence: Evidence) -> bool:
-    """A bounce subject from an ordinary address: only where no person's client wrote it."""
-    return_path = evidence.header("return-path").strip()
-    return (
-        return_path in ("<>", "")
-        and not evidence.message.in_reply_to
-        or "multipart/report" in evidence.header("content-type").lower()
-    )
 
 
 def _own_words(body: str) -> str:
@@ -101,11 +92,14 @@ def _as_text(addresses: Iterable[bytes]) -> set[str]:
     return {one.decode("ascii", "replace").lower() for one in addresses}
 
 
-def _severity(said: str, report: str, only_temporary: bool, evidence: Evidence) -> Severity:
-    if only_temporary or phrasebook().has("delayed_text", plain(evidence.message.subject) + " " + said[:1500]):
+def _severity(said: str, report: str, temporary: set[str], permanent: set[str], evidence: Evidence) -> Severity:
+    """flufl.bounce tells for now from for good; the reason tells whether for good means dead or only refused."""
+    if phrasebook().has("delayed_text", evidence.subject + " | " + said[:1500]) or (temporary and not permanent):
         return Severity.DELAYED
-    status = STATUS.search(report)
-    return of_refusal(status[1] if status else None, report[:WORDS_MAX])
+    by_reason = of_report(report)
+    if by_reason is not None:
+        return by_reason
+    return Severity.HARD if permanent or phrasebook().has("permanent_text", said) else Severity.SOFT
 
 
 def _named(report: str, evidence: Evidence) -> list[str]:

@@ -7,10 +7,11 @@ import re
 
 from engine.core.classify.evidence import Evidence
 from engine.core.classify.reports import RETURNED
-from engine.core.classify.severity import STATUS, Severity, of_refusal
+from engine.core.classify.severity import STATUS, Severity, of_recipient
 from engine.core.model import Event, Message, Reading
 
 RECIPIENTS_MAX = 50
+REPORT_MAX = 6000
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,60})\s*:[ \t]*(.*(?:\n[ \t]+.*)*)", re.M)
 _ORIGINAL_ID = re.compile(
     r"^\s{0,4}>?\s?(?:Message-ID|X-Original-Message-ID|X-Microsoft-Original-Message-ID|Original-Message-ID|In-Reply-To|References|X-MS-Exchange-Parent-Message-Id|X-Google-Original-Message-ID|Message ID)\s*:\s*((?:<[^<>\s]{1,998}>\s*)+)",
@@ -51,14 +52,10 @@ def _recipients(text: str, evidence: Evidence) -> list[tuple[Severity, str, str 
         fields = {name.lower(): " ".join(value.split()) for name, value in _FIELD.findall(block[:8000])}
         if "final-recipient" not in fields and "original-recipient" not in fields and "action" not in fields:
             continue
-        diagnostic = " ".join(
-            fields.get(name, "") for name in ("diagnostic-code", "x-supplementary-info", "x-display-name")
-        )
+        diagnostic = " ".join(fields.get(name, "") for name in ("status", "diagnostic-code", "x-supplementary-info"))
         match = STATUS.search(fields.get("status", "")) or STATUS.search(diagnostic)
         status = match[1] if match else None
-        if len(diagnostic.strip()) < 12:
-            diagnostic += " " + evidence.body[:3000]
-        severity = of_refusal(status, diagnostic, fields.get("action", "failed").split(" ")[0])
+        severity = of_recipient(status, diagnostic, fields.get("action", "failed").split(" ")[0], evidence.body[:REPORT_MAX])
         address = _address(fields.get("final-recipient", "")) or _address(fields.get("original-recipient", ""))
         found.append((severity, address, status))
     return found

@@ -1,6 +1,6 @@
-"""How bad a refusal is. Hard means that the address or its domain is dead, by what the refusing server said in words, by its
-enhanced status code (RFC 3463, RFC 5248) or by its reply code, in this order: words are more exact than codes, which servers use
-loosely. Every other refusal is soft; delayed means that nothing has happened yet."""
+"""How bad a refusal is. Hard means that the address or its domain is dead; every other refusal is soft; delayed means that nothing
+has happened yet. The words of the refusing server are more exact than its codes (RFC 3463), which servers use loosely, and
+plain words ("no such user", "quota") are more exact than those that may mean either ("mailbox unavailable", "rejected")."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from enum import IntEnum
 
 from engine.core.phrases import phrasebook, plain
 
-STATUS = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
-_CODE = re.compile(r"\b([45]\d\d)[ \-]")
+WORDS_MAX = 6000
+STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
+#: Lines in which a server speaks: a reply code, an enhanced code, or somebody quoted as having said.
+_SPOKEN = re.compile(r"(?<!\d)[45]\d\d[ \-#]|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])|said:|reason|error|response|diagnostic", re.I)
+#: Addresses and links hold words that say nothing of the reason.
+_NOISE = re.compile(r"https?://\S{1,500}|<?[\w.+&'/=#*-]{1,64}@[\w.-]{1,200}>?")
 
-#: Enhanced codes that say: no such mailbox, no such domain, not here any more.
-HARD_CODES = frozenset(
-    {"5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1", "5.4.4", "5.4.310", "5.5.4"}
-)
-#: The same classes as 4.x.x: a domain that cannot be found for days is dead, a mailbox that is said to be unknown "for now" is not.
-DEAD_WHEN_EXPIRED = frozenset({"4.4.4", "5.4.4"})
+#: Enhanced codes that say: no such mailbox, no such domain, not here any more (RFC 3463 §3.2, §3.5; 5.1.10 is RFC 7505's null MX).
+HARD_CODES = frozenset({"5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1", "5.4.4", "5.4.310"})
 
 
 class Severity(IntEnum):
@@ -27,29 +27,42 @@ class Severity(IntEnum):
     HARD = 3
 
 
-def of_refusal(status: str | None, words: str, action: str = "failed") -> Severity:
-    """Severity of one recipient's refusal. `words` is the diagnostic as the server gave it, `action` RFC 3464's."""
+def of_recipient(status: str | None, diagnostic: str, action: str, report: str) -> Severity:
+    """One recipient of a DSN: `diagnostic` is what its server said, `report` the text for people, read only where that is silent."""
     action = action.strip().lower()
-    if action in ("delivered", "relayed", "expanded"):
+    if action in ("delivered", "relayed", "expanded") or (status or "").startswith("2."):
         return Severity.DELIVERED
     if action == "delayed":
         return Severity.DELAYED
-    said = plain(words)
-    by_words = of_words(said)
-    if by_words is not None:
-        return by_words
-    code = STATUS.search(words)
-    for one in (code[1] if code else None, status):
-        if one and not one.endswith(".0.0"):
-            return Severity.HARD if one in HARD_CODES else Severity.SOFT
-    return Severity.SOFT
+    return of_words(diagnostic) or of_code(STATUS.findall(diagnostic), status) or of_report(report) or Severity.SOFT
+
+
+def of_report(report: str) -> Severity | None:
+    """A report in free text: first the lines in which a server speaks, then its codes, then all the rest."""
+    report = report[:WORDS_MAX]
+    spoken = " | ".join(line for line in report.split("\n") if _SPOKEN.search(line))
+    return of_words(spoken) or of_code(STATUS.findall(spoken), None) or of_words(report)
 
 
 def of_words(said: str) -> Severity | None:
-    """What a diagnostic in `plain` form says. A soft reason beats a hard word: "user unknown or mailbox full" proves nothing."""
+    """What a refusal says. A plain word for a dead address decides, then any soft reason, then words that may mean either."""
+    words = plain(_NOISE.sub(" ", said[:WORDS_MAX]))
     book = phrasebook()
-    soft = book.find("refused_soft", said)
-    hard = book.find("refused_hard", said)
-    if soft and not (hard and hard[0].start < soft[0].start):
+    if book.has("refused_hard", words):
+        return Severity.SOFT if _either(words) else Severity.HARD
+    if book.has("refused_soft", words) or book.has("refused_soft_weak", words):
         return Severity.SOFT
-    return Severity.HARD if hard else None
+    return Severity.HARD if book.has("refused_hard_weak", words) else None
+
+
+def _either(words: str) -> bool:
+    """ "Mailbox full or no such user": it names both, so it proves nothing."""
+    return phrasebook().has("refused_either", words)
+
+
+def of_code(codes: list[str], status: str | None) -> Severity | None:
+    """What an enhanced status code says by itself; x.0.0 says nothing."""
+    for one in [*codes, *([status] if status else [])]:
+        if not one.endswith(".0.0") and one[0] in "45":
+            return Severity.HARD if one in HARD_CODES else Severity.SOFT
+    return None
