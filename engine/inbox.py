@@ -30,17 +30,19 @@ from engine.core.model import (
     Person,
     Reader,
     Reading,
+    Referral,
     State,
     Task,
 )
 from engine.core.needs import person
-from engine.enrollments import free, happen, set_referral, suppress
+from engine.enrollments import free, happen, referral_changed, set_referral, suppress
 from engine.errors import UserError
 from engine.imap import Fetched
 from engine.installation import Installation
 from engine.letters import unsubscribe_token
 from engine.outbox import settle as settle_doubt
 from engine.store import find_sent
+from engine.triggers import fire_waiting
 
 TEXT_KEPT_MAX = 20_000
 MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
@@ -264,6 +266,8 @@ def _hear(
         return ""
     if reading.event is Event.INTRODUCED:
         _tell_outreach(inst, chosen, heard, now)
+        if chosen.state is State.STOPPED:
+            _note_referrals(inst, contact, chosen.rep, str(reading.event), reading.people, row.id, now)
     waits = decision.enrollment.state is State.PAUSED or chosen.state is State.STOPPED
     open_ = reading.event in HUMAN and waits and reading.event is not Event.UNSUBSCRIBED
     inst.store.decide_inbound(replace(row, decision=decision.why, settled_at=None if open_ else now))
@@ -283,6 +287,9 @@ def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, 
         suppress(inst, contact.id, str(reading.event), now, row.id)
         why = "the address is suppressed"
     elif reading.event in HUMAN:
+        if reading.event is Event.INTRODUCED:
+            rep = contact.owner or row.mailbox
+            _note_referrals(inst, contact, rep, str(reading.event), reading.people, row.id, now)
         title = f"{contact.name or contact.email} wrote, and is in no sequence"
         task = Task(
             "", "triage", contact.owner or row.mailbox, contact.id, "", title, reading.text, now, message=row.id
@@ -293,6 +300,18 @@ def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, 
         why = "in no sequence: nothing changes"
     inst.store.decide_inbound(replace(row, decision=why))
     return why
+
+
+def _note_referrals(
+    inst: Installation, client: Contact, rep: str, word: str, people: tuple[Person, ...], proof: str, now: datetime
+) -> None:
+    """A name or an introduction that no enrollment hears is on record, and a moment for the triggers."""
+    seat = Enrollment(
+        id="", sequence="mail" if proof else "mark", version="", contact=client.id, client=client.id, rep=rep, root="",
+        begun_at=now, start_at=now,
+    )  # fmt: skip
+    for prospect in people:
+        set_referral(inst, seat, prospect, word, proof, now)
 
 
 # --- the rep's word --------------------------------------------------------------------------------------------------
@@ -355,7 +374,7 @@ def _people(values: Mapping[str, Any]) -> tuple[Person, ...]:
 
 def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime) -> list[str]:
     """What the engine could not know: `introduced`, `named`, `confirmed`, `declined` of a client, `met`, `won`, `lost` of
-    a prospect.
+    a prospect. What triggers start at that is started.
 
     `email` is the client's (with `prospect` among the values where it takes one) or the prospect's. Returns what was
     decided. Raises UserError when the word or the person is unknown."""
@@ -367,19 +386,32 @@ def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], n
     if contact is None and not referrals:
         raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
     with inst.store.transaction():
-        if word in ("met", "won", "lost"):
-            return _mark_referral(inst, email, word, people, contact, now)
-        client = _client_of(inst, contact, people or tuple(r.prospect for r in referrals), referrals)
-        prospects = people or tuple(r.prospect for r in referrals)
-        if word == "confirmed":
-            inst.store.save_contact(replace(client, confirmed_at=now))
-            inst.store.tell(now, "value", "value confirmed: the rep says so", client.id)
-        events = (Event(word), Event.REPLY) if word in ("named", "introduced") else (Event(word),)
-        chosen = match.hearer(inst.store.enrollments_of(client.id), "", events, prospects)
-        if chosen is None or chosen.state is State.STOPPED:
-            return _marked_alone(inst, client, word, prospects, now)
-        decision = happen(inst, chosen.id, Heard(events, people=prospects), now)
-        return [f"{chosen.sequence}: {decision.why}"] if decision else []
+        said = _marked(inst, email, word, people, contact, referrals, now)
+    return [*said, *(line for outcome in fire_waiting(inst, now) for line in outcome.lines)]
+
+
+def _marked(
+    inst: Installation,
+    email: str,
+    word: str,
+    people: tuple[Person, ...],
+    contact: Contact | None,
+    referrals: list[Referral],
+    now: datetime,
+) -> list[str]:
+    if word in ("met", "won", "lost"):
+        return _mark_referral(inst, email, word, people, contact, now)
+    client = _client_of(inst, contact, people or tuple(r.prospect for r in referrals), referrals)
+    prospects = people or tuple(r.prospect for r in referrals)
+    if word == "confirmed":
+        inst.store.save_contact(replace(client, confirmed_at=now))
+        inst.store.tell(now, "value", "value confirmed: the rep says so", client.id)
+    events = (Event(word), Event.REPLY) if word in ("named", "introduced") else (Event(word),)
+    chosen = match.hearer(inst.store.enrollments_of(client.id), "", events, prospects)
+    if chosen is None or chosen.state is State.STOPPED:
+        return _marked_alone(inst, client, word, prospects, now)
+    decision = happen(inst, chosen.id, Heard(events, people=prospects), now)
+    return [f"{chosen.sequence}: {decision.why}"] if decision else []
 
 
 def _client_of(
@@ -398,12 +430,8 @@ def _marked_alone(
 ) -> list[str]:
     if word in ("named", "introduced") and not people:
         raise UserError(f"whom was {word}?", remedy='add -v prospect="Barry Jones <barry@acme.example>"')
-    for prospect in people if word in ("named", "introduced") else ():
-        seat = Enrollment(
-            id="", sequence="mark", version="", contact=client.id, client=client.id, rep=client.owner, root="",
-            begun_at=now, start_at=now,
-        )  # fmt: skip
-        set_referral(inst, seat, prospect, word, "", now)
+    if word in ("named", "introduced"):
+        _note_referrals(inst, client, client.owner, word, people, "", now)
     inst.store.tell(now, "mark", f"marked {word} by the rep", client.id)
     return [f"{client.email}: {word}: recorded; no sequence was waiting for it"]
 
@@ -418,6 +446,8 @@ def _mark_referral(
         raise UserError(f"there is no referral of {email}", remedy="whoelse referrals lists them")
     for referral in found:
         dated: dict[str, Any] = {f"{word}_at": now}
-        inst.store.save_referral(replace(referral, state=word, **dated))
+        changed = replace(referral, state=word, **dated)
+        inst.store.save_referral(changed)
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
+        referral_changed(inst, changed, word, "", now)
     return [f"{email}: {word}" for _ in found]
