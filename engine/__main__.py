@@ -4,6 +4,7 @@ a traceback is a bug of ours."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def explanation(error: Exception) -> tuple[str, int] | None:
             return f"whoelse: another program changed the same thing at this moment ({error}); try again", NO
         case RenderError():
             return clean(f"whoelse: {error.problem}"), NO
+        case OSError(errno=errno.ENOSPC | errno.EFBIG | errno.EDQUOT | errno.EIO, filename=None):
+            return f"whoelse: the output cannot be written: {error.strerror}; make room where it goes", NO
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             return f"whoelse: {where}{error.strerror or error}; see whether it is there and yours to use", NO
@@ -66,7 +69,7 @@ def _flushed(code: object) -> int:
         return _hung_up()
     except OSError as error:
         with contextlib.suppress(OSError):
-            print(f"whoelse: the output cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"whoelse: the output cannot be written: {error.strerror}; make room where it goes", file=sys.stderr)
         return NO
     return code if isinstance(code, int) else 0 if code is None else NO
 

@@ -82,14 +82,14 @@ def read_library(config: Config) -> tuple[Library, list[Problem]]:
 def edited_library(config: Config) -> Library:
     """What lies in the project folder now. Raises UserError with all problems where one of them is an error."""
     library, problems = read_library(config)
-    _refuse(config, problems)
+    _refuse(problems)
     return library
 
 
-def _refuse(config: Config, problems: list[Problem]) -> None:
+def _refuse(problems: list[Problem]) -> None:
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        raise UserError(f"{_count(errors)} in sequences and templates", str(config.folder), problems=errors)
+        raise UserError(f"{_count(errors)} in sequences and templates:", problems=errors)
 
 
 def _count(errors: list[Problem]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,7 @@ def init(folder: Path) -> None:
     shipped = shipped_folder()
     files = dict(_to_copy(shipped))
     _refuse_to_overwrite(folder, ["secret.key", *map(str, files)])
-    for name, source in files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+    _copy(folder, files)
     create_key(folder / "secret.key")
     _ignore(folder / ".gitignore")
     say(f"A project is in {folder.resolve()}: config.yaml, sequences/, templates/, secret.key.")
@@ -71,6 +68,24 @@ def _to_copy(shipped: Path) -> Iterator[tuple[Path, Path]]:
     for part in ("sequences", "templates"):
         for file in sorted(f for f in (shipped / part).rglob("*") if f.is_file()):
             yield file.relative_to(shipped), file
+
+
+def _copy(folder: Path, files: Mapping[Path, Path]) -> None:
+    """All of them, or none: what was half made would stand in the way of the next try."""
+    from engine.errors import UserError
+
+    made: list[Path] = []
+    for name, source in files.items():
+        target = folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.append(target)
+            target.write_bytes(source.read_bytes())
+        except OSError as error:
+            for file in made:
+                file.unlink(missing_ok=True)
+            remedy = "make room or choose another place; nothing was made"
+            raise UserError(f"cannot be written: {error.strerror}", str(target), remedy) from None
 
 
 def _refuse_to_overwrite(folder: Path, names: Sequence[str]) -> None:
@@ -154,30 +169,32 @@ def _say_problems(problems: Sequence[Problem]) -> None:
     say(", ".join(said + ([count(warnings, "warning")] if warnings else [])) + ".")
 
 
-def _connect(config: Config, tell: Any) -> bool:
-    results = [_log_in(mailbox, tell) for mailbox in config.mailboxes]
-    return all(results)
+def _connect(config: Config, tell: Callable[[str], None]) -> bool:
+    """Logs in everywhere; what goes wrong with one server does not hide the others."""
+    reached = [_log_in(mailbox, kind, tell) for mailbox in config.mailboxes for kind in ("SMTP", "IMAP")]
+    return all(reached)
 
 
-def _log_in(mailbox: Mailbox, tell: Any) -> bool:
-    """Both servers of one mailbox; what goes wrong with one does not hide the other."""
+def _log_in(mailbox: Mailbox, kind: str, tell: Callable[[str], None]) -> bool:
     import asyncio
 
     from engine import imap, smtp
     from engine.daemon import account
     from engine.errors import UserError
 
-    well = True
-    for kind, name in (("smtp", "SMTP"), ("imap", "IMAP")):
-        try:
-            reached = account(mailbox, kind)
-            found: Any = asyncio.run(smtp.check(reached)) if kind == "smtp" else imap.check(reached)
-        except UserError as error:
-            found = str(error)
-        well = well and not isinstance(found, str)
-        folders = f": {', '.join(f'{role} is {folder!r}' for role, folder in sorted(found.items()))}" if found else ""
-        tell(f"{mailbox.address}: {name} " + (found if isinstance(found, str) else f"works{folders}"))
-    return well
+    folders: Mapping[str, str] = {}
+    try:
+        reached = account(mailbox, kind.lower())
+        if kind == "SMTP":
+            problem = asyncio.run(smtp.check(reached))
+        else:
+            found = imap.check(reached)
+            problem, folders = (found, {}) if isinstance(found, str) else (None, {str(k): v for k, v in found.items()})
+    except UserError as error:
+        problem = str(error)
+    listed = ", ".join(f"{role} is {name!r}" for role, name in sorted(folders.items()))
+    tell(f"{mailbox.address}: {kind} {problem or 'works'}" + (f": {listed}" if listed else ""))
+    return problem is None
 
 
 # --- test, schema ----------------------------------------------------------------------------------------------------
