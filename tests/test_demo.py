@@ -78,6 +78,18 @@ def test_what_is_sent_by_smtp_is_in_the_inbox_by_imap_and_written_down(world: Ma
         assert {name for _, _, name in session.list_folders()} >= {"INBOX", "Sent"}
 
 
+def test_whoever_idles_hears_of_mail_that_came_just_before(world: MailWorld) -> None:
+    with IMAPClient(HOST, port=world.imap_port, ssl=False, timeout=10) as session:
+        session.login(REP.email, "one")
+        session.select_folder("INBOX")
+        for count in range(1, 6):
+            world.deliver(REP.email, b"Subject: x\r\n\r\nx\r\n")
+            session.idle()
+            told = session.idle_check(timeout=10)
+            session.idle_done()
+            assert (count, b"EXISTS") in told
+
+
 def test_a_wrong_password_is_refused_and_not_left_without_an_answer(world: MailWorld) -> None:
     with smtplib.SMTP(HOST, world.smtp_port, timeout=10) as session, pytest.raises(smtplib.SMTPAuthenticationError):
         session.login(REP.email, "wrong")

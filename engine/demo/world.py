@@ -8,7 +8,6 @@ import asyncio
 import logging
 import threading
 import warnings
-from argparse import Namespace
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.errors import UserError
 
 if TYPE_CHECKING:
-    from pymap.backend.dict import DictBackend
+    from engine.demo.mailboxes import Mailboxes
 
 HOST = "127.0.0.1"
 INBOX, SENT = "INBOX", "Sent"
@@ -63,7 +62,7 @@ class MailWorld:
         self._ready = threading.Event()
         self._trouble: BaseException | None = None
         self._stop = asyncio.Event()
-        self._backend: DictBackend
+        self._mailboxes: Mailboxes
         self.smtp_port = self.imap_port = 0
 
     def __enter__(self) -> MailWorld:
@@ -101,7 +100,10 @@ class MailWorld:
             self._loop.close()
 
     async def _serve(self) -> None:
-        servers = await self._imap_server(), await self._smtp_server()
+        from engine.demo.mailboxes import Mailboxes
+
+        self._mailboxes = await Mailboxes.open(self._people, (SENT,))
+        servers = await self._mailboxes.listen(HOST), await self._smtp_server()
         self.imap_port, self.smtp_port = (server.sockets[0].getsockname()[1] for server in servers)
         self._ready.set()
         await self._stop.wait()
@@ -111,27 +113,6 @@ class MailWorld:
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
-
-    async def _imap_server(self) -> asyncio.Server:
-        """pymap's own start takes a port's number and no free one: so its server is put on a socket of ours."""
-        from proxyprotocol.reader import ProxyProtocolReader
-        from pymap.backend.dict import DictBackend
-        from pymap.imap import IMAPServer
-
-        first = next(iter(self._people))
-        names = Namespace(debug=False, host=None, port=0, cert=None, key=None, tls=False, proxy_protocol=None)
-        names.passlib_cfg, names.demo_data, names.demo_user, names.demo_password = (
-            None,
-            False,
-            first,
-            self._people[first],
-        )
-        self._backend, config = await DictBackend.init(names, **_quick())
-        config.apply_context()
-        for address, password in self._people.items():
-            await self._add_mailbox(address, password)
-        serve = ProxyProtocolReader(config.proxy_protocol).get_callback(IMAPServer(self._backend.login, config))
-        return await asyncio.start_server(serve, HOST, 0)
 
     async def _smtp_server(self) -> asyncio.Server:
         from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
@@ -162,21 +143,6 @@ class MailWorld:
 
         return await self._loop.create_server(session, HOST, 0)
 
-    async def _add_mailbox(self, address: str, password: str) -> None:
-        from pymap.user import Passwords, UserMetadata
-
-        identity = self._identity(address)
-        hashed = await Passwords(self._backend.config).hash_password(password)
-        if address not in self._backend.login.users_dict:  # pymap keeps its first user itself
-            await identity.set(UserMetadata(self._backend.config, address, password=hashed))
-        async with identity.new_session() as session:
-            await session.create_mailbox(SENT)
-
-    def _identity(self, address: str) -> Any:
-        from pymap.backend.dict import Identity
-
-        return Identity(address, self._backend.login, None, frozenset())
-
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         if address.lower() not in self._people.keys() | self._dead:
             return f"550 5.1.1 <{address}>: there is no such mailbox"
@@ -190,32 +156,11 @@ class MailWorld:
 
     async def _deliver(self, sender: str, recipient: str, raw: bytes) -> None:
         """RFC 5321 §4.4: the last server writes down who the sender was, and when."""
-        from pymap.parsing.message import AppendMessage
-
         now = self._now()
         trace = (
             f"Return-Path: <{sender}>\r\nReceived: by mail.demo.example for <{recipient}>; {format_datetime(now)}\r\n"
         )
         stamped = trace.encode() + raw
-        uid = 0
-        if recipient in self._people:
-            async with self._identity(recipient).new_session() as session:
-                place, _ = await session.append_messages(INBOX, [AppendMessage(stamped, now, frozenset())])
-                uid = max(place.uids)
+        known = recipient in self._people
+        uid = await self._mailboxes.append(recipient, INBOX, stamped, now) if known else 0
         self._deliveries.append(Delivery(sender, recipient, stamped, uid))
-
-
-def _quick() -> dict[str, Any]:
-    """pymap's defaults are made for the internet: half a million rounds of hashing at each login, certificates, block lists."""
-    import ssl
-
-    from pymap.concurrent import Subsystem
-    from pysasl.hashing import BuiltinHash
-
-    return {
-        "hash_context": BuiltinHash(rounds=1),
-        "cpu_subsystem": Subsystem.for_asyncio(),
-        "invalid_user_sleep": 0.0,
-        "reject_dnsbl": False,
-        "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
-    }
