@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from engine import enrollments, inbox, outbox
+from engine import enrollments, inbox, outbox, triggers
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
@@ -97,6 +97,7 @@ class Daemon:
             if loops:
                 self._run(mailbox.address, partial(self._send, mailbox))
         if loops:
+            self._run("triggers", self._ask_triggers)
             self._run("advance", self._advance)
             self._run("house", self._keep_house)
             self._run("library", self._refresh)
@@ -123,6 +124,7 @@ class Daemon:
         """One pass: every mailbox is read, what is due is decided, what may leave leaves. False when one could not be read."""
         read = await self.read_all()
         await self._settle_doubts()
+        await self._in_store(lambda inst: triggers.advance(inst, self.clock.now()))
         await self._in_store(lambda inst: enrollments.advance(inst, self.clock.now()))
         for mailbox in self.config.mailboxes:
             while not isinstance(await self._next(mailbox), Nothing):
@@ -226,6 +228,13 @@ class Daemon:
         for address in mailboxes:
             if address in self._wakes:
                 self._wakes[address].set()
+        soon = self.clock.now() + LOOK_AROUND
+        return min(until, soon) if until else soon
+
+    async def _ask_triggers(self) -> datetime | None:
+        """Starts what moments, schedules and yearly dates start, also those that another command has just reported."""
+        until = await self._in_store(lambda inst: triggers.advance(inst, self.clock.now()))
+        self._wakes["advance"].set()
         soon = self.clock.now() + LOOK_AROUND
         return min(until, soon) if until else soon
 
