@@ -181,7 +181,9 @@ class Database:
 
 
 def open_database(url: str) -> Database:
-    """Opens `postgresql://…`, a SQLite file, or `:memory:`, and brings its schema up to date. Raises Unusable with what the driver says."""
+    """Opens `postgresql://…`, a SQLite file, or `:memory:`, and brings its schema up to date.
+
+    Raises Unusable with what the driver says."""
     try:
         database = _open_postgresql(url) if url.startswith(("postgresql:", "postgres:")) else _open_sqlite(url)
     except (sqlite3.Error, OSError) as error:

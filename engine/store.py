@@ -212,7 +212,8 @@ class Store:
         row = row_of(enrollment)
         for fixed in ("contact", "root", "parent", "begun_at", "rep", "client"):
             del row[fixed]
-        return self.database.change("save_enrollment", **row, was=was) > 0
+        prospect = prospect_key(enrollment.variables.get("prospect"))
+        return self.database.change("save_enrollment", **row, was=was, prospect=prospect) > 0
 
     def enrollment(self, id: str, lock: bool = False) -> Enrollment | None:
         return self._one(Enrollment, "lock_enrollment" if lock else "enrollment", id=id)  # type: ignore[no-any-return]
@@ -362,7 +363,9 @@ class Store:
 
     def approve(self, message: OutboxMessage, now: datetime, subject: str = "", text: str = "") -> bool:
         """The rep's word; `subject` and `text` are what the rep made of it, empty when unchanged."""
-        return bool(self.database.rows("approve", id=message.id, now=micros(now), subject=subject, text=text))
+        return bool(
+            self.database.rows("approve", id=message.id, now=micros(now), subject=subject, text=text, nothing=b"")
+        )
 
     def withdraw(self, enrollment: str, why: str) -> int:
         return len(self.database.rows("withdraw", enrollment=enrollment, note=why))
@@ -393,7 +396,7 @@ class Store:
     def last_unrelated(self, contact: str, root: str) -> tuple[datetime, str] | None:
         """When, and by which sequence, this person last heard from another family of enrollments."""
         row = self.database.row("last_unrelated", contact=contact, root=root)
-        return (instant(row["sent_at"]), row["sequence"]) if row else None
+        return (instant(row["at"]), row["sequence"]) if row else None
 
     def knows(self, contact: str, mailbox: str) -> bool:
         """Whether any mail has gone between this person and this rep, either way."""

@@ -279,7 +279,7 @@ class Office:
         self, email: str, sequence: str, rep: str = SAM, override: str = "", **values: Any
     ) -> Enrollment | list[Refusal]:
         return enrollments.enroll(
-            self.inst, Wish(email, sequence, values, rep, override, contact=NAMES.get(email, {})), self.now
+            self.inst, Wish(email, sequence, values, rep, override, contact=named(email)), self.now
         )
 
     def enroll(self, email: str = DANA, sequence: str = "nudge", **values: Any) -> Enrollment:
@@ -290,7 +290,7 @@ class Office:
     def confirmed(self, email: str = DANA) -> None:
         """A client who has confirmed the value they had."""
         contact = self.store.contact_at(email)
-        kept = contact or self.store.add_contact(Contact("", email, owner=SAM, **NAMES.get(email, {})))
+        kept = contact or self.store.add_contact(Contact("", email, owner=SAM, **named(email)))
         self.store.save_contact(Contact(**{**kept.__dict__, "confirmed_at": self.now}))
 
     def of(self, enrollment: Enrollment | str) -> Enrollment:
@@ -377,6 +377,10 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     LEE: {"name": "Lee Moran", "company": "Acme"},
     BARRY: {"name": "Barry Jones"},
 }
+
+
+def named(email: str) -> Mapping[str, str]:
+    return NAMES.get(email) or {"name": f"Client {email.partition('@')[0].title()}"}
 
 
 # --- stores ----------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_a_refused_row_is_a_conflict_and_undoes_the_transaction(opened: Database
 
 
 def test_a_conflict_that_somebody_swallows_is_not_committed_around(opened: Database) -> None:
-    task = dict.fromkeys("id kind rep contact enrollment title text step message note".split(), "x")
+    task = dict.fromkeys(["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x")
     row = {**task, "created_at": 1, "urgent": 0, "done_at": None}
     with pytest.raises((AssertionError, Unusable)), opened.transaction():
         opened.change("add_task", **row)
@@ -93,7 +93,7 @@ def test_a_conflict_that_somebody_swallows_is_not_committed_around(opened: Datab
 
 
 def test_a_conflict_outside_any_transaction_is_a_conflict_too(opened: Database) -> None:
-    task = dict.fromkeys("id kind rep contact enrollment title text step message note".split(), "x")
+    task = dict.fromkeys(["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x")
     row = {**task, "created_at": 1, "urgent": 0, "done_at": None}
     opened.change("add_task", **row)
     with pytest.raises(Conflict):
@@ -266,7 +266,7 @@ def kinds() -> dict[str, str]:
     """The type of every parameter: of the column that has its name, else by what such a name stands for."""
     text = "".join(f.read_text() for f in sorted((SQL / "migrations").glob("*.sql")))
     columns = dict(re.findall(r"\b([a-z_]+) (BIGINT|TEXT|BYTEA)\b", text))
-    numbers = "now limit before was since until fresh per_day".split()
+    numbers = ["now", "limit", "before", "was", "since", "until", "fresh", "per_day"]
     return {**columns, **dict.fromkeys(numbers, "BIGINT"), "error": "TEXT", "nothing": "BYTEA"}
 
 

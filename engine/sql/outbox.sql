@@ -92,8 +92,10 @@ UPDATE outbox SET note = :note WHERE id = :id AND note <> :note;
 -- name: to_draft(id, note)
 UPDATE outbox SET state = 'draft', note = :note WHERE id = :id AND state = 'queued';
 
--- name: approve(id, now, subject, text)
-UPDATE outbox SET state = 'queued', approved_at = :now, not_before = :now, subject = :subject, text = :text
+-- name: approve(id, now, subject, text, nothing)
+-- Bytes that were frozen before are gone: what the rep approved is what leaves.
+UPDATE outbox SET state = 'queued', approved_at = :now, not_before = :now, subject = :subject, text = :text,
+  raw = :nothing
 WHERE id = :id AND state = 'draft'
 RETURNING id;
 
@@ -126,9 +128,10 @@ SELECT * FROM outbox WHERE contact = :contact AND state IN ('sent', 'data_starte
 ORDER BY coalesce(sent_at, deadline) DESC LIMIT 1;
 
 -- name: last_unrelated(contact, root)
-SELECT o.sent_at, e.sequence FROM outbox o JOIN enrollment e ON e.id = o.enrollment
-WHERE o.contact = :contact AND o.state = 'sent' AND e.root <> :root
-ORDER BY o.sent_at DESC LIMIT 1;
+-- One that is on its way or in doubt may have been sent.
+SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence FROM outbox o JOIN enrollment e ON e.id = o.enrollment
+WHERE o.contact = :contact AND o.state IN ('sent', 'data_started', 'in_doubt') AND e.root <> :root
+ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
 
 -- name: knows(contact, mailbox)
 -- Has any mail gone between this person and this rep, either way?
