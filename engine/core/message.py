@@ -141,7 +141,7 @@ def _walk(headers: Headers, body: bytes, depth: int, left: list[int]) -> Iterato
     if left[0] <= 0:
         return
     content_type = _content_type(headers)
-    boundary = _param(headers, "boundary") if content_type.startswith("multipart/") else ""
+    boundary = (_param(headers, "boundary") or _first_delimiter(body)) if content_type.startswith("multipart/") else ""
     if not boundary or depth >= DEPTH_MAX:
         left[0] -= 1
         yield headers, body
@@ -151,6 +151,12 @@ def _walk(headers: Headers, body: bytes, depth: int, left: list[int]) -> Iterato
         if not inner.keys() and content_type == "multipart/digest":
             inner["Content-Type"] = "message/rfc822"
         yield from _walk(inner, content, depth + 1, left)
+
+
+def _first_delimiter(body: bytes) -> str:
+    """The boundary of a multipart whose header lost it: what the first line that looks like a delimiter says."""
+    match = re.search(rb"(?:^|\n)--([^\s-][^\r\n]{0,68}?|-{2,20}[^\r\n]{3,68}?)[ \t]*\r?\n", body[:RETURNED_MAX])
+    return match[1].decode("latin-1") if match else ""
 
 
 def _pieces(body: bytes, boundary: bytes, limit: int) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.core.classify import optout
 from engine.core.classify.absence import absence
 from engine.core.classify.answers import answer
 from engine.core.classify.automatic import automatic
@@ -19,7 +20,7 @@ from engine.core.model import Message, Reader, Reading
 Detector = Callable[[Evidence], Reading | None]
 
 #: The order is the design: each of these is surer of what it says than the ones below it.
-DETECTORS: tuple[Detector, ...] = (abuse, dsn, disposition, calendar, bounce, automatic, absence, listed, answer)
+DETECTORS: tuple[Detector, ...] = (abuse, dsn, disposition, calendar, bounce, optout.button, automatic, absence, listed, answer)
 
 
 def classify(message: Message, reader: Reader) -> Reading:

@@ -20,6 +20,10 @@ _NOBODY = re.compile(
     r"^(no[-_.]?reply|do[-_.]?not[-_.]?reply|noreply|auto[-_.]?(reply|responder|answer|mailer)|mailer-daemon|postmaster|notifications?|servicedesk|helpdesk)\b",
     re.I,
 )
+#: "Re: Dermot is out of the office": a person talks about a note.
+_IS_ANSWER = re.compile(r"(re|aw|sv|vs|odp|antw|r|fw|fwd|wg|tr|rv|res)\s?:")
+_AUTOMATIC = re.compile(r"(?:\w+[ :-]{1,3}){0,4}auto(?:mat|-|re|sv)", re.I)
+CHALLENGES_MIN = 2
 
 
 def automatic(evidence: Evidence) -> Reading | None:
@@ -78,9 +82,15 @@ def by_subject(evidence: Evidence) -> str:
     hit = book.starts("auto_subject", evidence.subject.lstrip("[( "))
     if hit:
         return f"subject:{hit.language}"
+    if book.has("is_away_subject", evidence.subject) and evidence.says("absence_text") and not _IS_ANSWER.match(evidence.subject):
+        return "subject:away"
     absent = book.starts("absence_subject", evidence.subject.lstrip("[( ")) or _in_brackets(evidence)
     if absent and evidence.says("absence_text"):
         return f"subject:{getattr(absent, 'language', 'any')}"
+    if _AUTOMATIC.match(evidence.subject) and evidence.says("absence_text"):
+        return "subject:any"  # "automatiska atbilde": in most languages the word is the same
+    if len(book.find("challenge", evidence.words)) >= CHALLENGES_MIN:
+        return "challenge"
     asks = book.find("challenge_subject", evidence.subject)
     if asks and book.has("challenge", evidence.words):
         return "challenge"

@@ -18,12 +18,12 @@ from engine.core.phrases import phrasebook, plain
 SCANNED_MAX = 64 * 1024
 WORDS_MAX = 6000
 _DAEMON = re.compile(
-    r"^(mailer-?daemon|postmaster|mail-?daemon|mdaemon|mail\.?daemon|bounce|bounces|mailerdaemon|mailadm|smtp-?daemon|mailsystem|nobody|mmdf|pmdf|postoffice|microsoftexchange[0-9a-f]{8,40}|noreply-bounce)[\w.+-]*@?",
+    r"^(mailer-?daemon|po?ost_?master|mail-?daemon|mdaemon|mail\.?daemon|bounce|bounces|mailerdaemon|mailadm|smtp-?daemon|mailsystem|nobody|mmdf|pmdf|postoffice|microsoftexchange[0-9a-f]{8,40}|noreply-bounce)[\w.+-]*@?",
     re.I,
 )
 _SYSTEM = re.compile(r"^(no[-_.]?reply|imss|antivirus|symantec|mailscanner|mail|postmaster|admin|system|root|listserv|delivery|gateway|smtp)", re.I)
 _DAEMON_NAME = re.compile(
-    r"mail ?delivery|mailer-?daemon|postmaster|mail (system|administrator)|system administrator|systemadministrator|internet mail",
+    r"mail ?delivery|mail(?:er)?[- ]?daemon|postmaster|mail (system|administrator)|system administrator|systemadministrator|internet mail",
     re.I,
 )
 _ADDRESS = re.compile(r"[\w.+&'/=-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
@@ -40,10 +40,11 @@ def bounce(evidence: Evidence) -> Reading | None:
     daemon = _is_daemon(evidence)
     failed = evidence.header("x-failed-recipients")
     said = plain(report[:WORDS_MAX])
-    if not (daemon or failed) and (_is_personal(evidence) or not phrasebook().has("refused_text", said)):
+    rejected = "disposition-notification" in evidence.header("content-type").lower()
+    if not (daemon or failed or rejected) and (_is_personal(evidence) or not phrasebook().has("refused_text", said)):
         return None
     temporary, permanent = _formats(evidence)
-    refused = phrasebook().has("refused_text", said)
+    refused = phrasebook().has("refused_text", said) or (daemon and _gives_a_reason(said))
     if not (failed or temporary or permanent or (refused and (daemon or subject)) or (daemon and subject)):
         return None
     severity = _severity(said, report, temporary, permanent, evidence)
@@ -59,6 +60,10 @@ def bounce(evidence: Evidence) -> Reading | None:
     )
 
 
+def _gives_a_reason(said: str) -> bool:
+    return phrasebook().has("refused_hard", said) or phrasebook().has("refused_soft", said)
+
+
 def _is_personal(evidence: Evidence) -> bool:
     """Signs that a person sent this: an answer in a thread, or a return path that leads to somebody's mailbox."""
     message = evidence.message
@@ -70,7 +75,10 @@ def _is_personal(evidence: Evidence) -> bool:
 def _is_daemon(evidence: Evidence) -> bool:
     sender = evidence.message.sender
     by_name = _DAEMON_NAME.search(sender.name) is not None
-    return bool(_DAEMON.match(sender.email)) or by_name
+    nobody = not sender.email and evidence.header("from").strip() in ("<>", "")
+    null_path = evidence.header("return-path").strip() == "<>" and not evidence.message.in_reply_to
+    reported = null_path and phrasebook().has("refused_text", plain(evidence.body[:1500])) and _gives_a_reason(plain(evidence.body[:1500]))
+    return bool(_DAEMON.match(sender.email)) or by_name or (nobody and phrasebook().has("bounce_subject", evidence.subject)) or reported
 
 
 def _own_words(body: str) -> str:

@@ -10,6 +10,8 @@ from engine.core.classify.reports import RETURNED
 from engine.core.classify.severity import STATUS, Severity, of_recipient
 from engine.core.model import Event, Message, Reading
 
+#: The fields of RFC 3464 in a text part: gateways that take a report apart leave them there.
+_IN_TEXT = re.compile(r"^Final-Recipient:\s*rfc822;.{1,400}(?:\n.{0,400}){0,8}?\n(?:Action|Status|Diagnostic-Code):|^(?:Action|Status|Diagnostic-Code):.{1,400}(?:\n.{0,400}){0,8}?\nFinal-Recipient:\s*rfc822;", re.I | re.M)
 RECIPIENTS_MAX = 50
 REPORT_MAX = 6000
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,60})\s*:[ \t]*(.*(?:\n[ \t]+.*)*)", re.M)

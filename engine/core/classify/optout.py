@@ -15,10 +15,16 @@ _BUTTON = re.compile(r"\+unsub[\w-]*@|unsubscribe[\w.+-]*@", re.I)
 SHORT = 4
 
 
+def button(evidence: Evidence) -> Reading | None:
+    """`optout:button`: the mail client's unsubscribe button (RFC 2369 mailto) wrote this; some clients mark it as automatic."""
+    pressed = any(_BUTTON.search(person.email) for person in evidence.addressed) or phrasebook().has("optout_button", evidence.words)
+    if not pressed or not phrasebook().has("optout", evidence.subject):
+        return None
+    return Reading((Event.UNSUBSCRIBED, Event.REPLY), "optout:button", text=evidence.cut.text)
+
+
 def opted_out(evidence: Evidence) -> str:
     """The rule that found an opt-out, or an empty string."""
-    if any(_BUTTON.search(person.email) for person in evidence.addressed) and _asks(evidence.subject, evidence):
-        return "optout:button"
     words = evidence.words
     if not words and phrasebook().equals("optout", evidence.subject):
         return "optout:subject"

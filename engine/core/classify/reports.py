@@ -21,6 +21,8 @@ def disposition(evidence: Evidence) -> Reading | None:
     asked = "disposition-notification" in evidence.header("content-type").lower()
     if part is None and not asked:
         return _receipt_by_subject(evidence)
+    if part and "automatic-action" in part.text.lower() and phrasebook().has("rejected_text", plain(evidence.body[:1500])):
+        return None  # Sieve's reject (RFC 5429) in its older form: a refusal that came as a receipt
     found = re.search(r"^Disposition:[^;\n]*;\s*([a-z-]{3,30})", part.text if part else "", re.I | re.M)
     return Reading(
         (Event.IGNORED,), f"mdn:{found[1].lower() if found else 'report'}", originals=ids_in(part.text if part else "")
@@ -53,13 +55,32 @@ def abuse(evidence: Evidence) -> Reading | None:
     """A feedback loop's complaint about one of our messages; reports on authentication are no complaint."""
     part = next((p for p in evidence.message.parts if p.content_type == "message/feedback-report"), None)
     if part is None:
-        return None
+        return _complaint_by_subject(evidence)
     kind = _FEEDBACK_TYPE.search(part.text)
     named = kind[1].lower() if kind else "abuse"
     returned = "\n".join(p.text for p in evidence.message.parts if p.content_type in RETURNED)
-    event = Event.IGNORED if named in ("auth-failure", "dmarc", "not-spam", "virus") else Event.COMPLAINED
+    event = FEEDBACK.get(named, Event.COMPLAINED)
     recipients = tuple(dict.fromkeys(one.lower() for one in _RECIPIENT_LINE.findall(part.text)))[:50]
     return Reading((event,), f"arf:{named}", recipients=recipients, originals=ids_in(part.text + "\n" + returned))
+
+
+#: What feedback types mean that are no complaint (RFC 5965 §7.3, RFC 6591).
+FEEDBACK = {
+    "opt-out": Event.UNSUBSCRIBED,
+    "opt-out-list": Event.UNSUBSCRIBED,
+    "auth-failure": Event.IGNORED,
+    "dmarc": Event.IGNORED,
+    "not-spam": Event.IGNORED,
+    "virus": Event.IGNORED,
+}
+
+
+def _complaint_by_subject(evidence: Evidence) -> Reading | None:
+    """Microsoft's junk reports are no ARF: a subject of their own and the message given back whole."""
+    returned = next((p for p in evidence.message.parts if p.content_type in RETURNED), None)
+    if returned is None or not evidence.subject.startswith("complaint about message from"):
+        return None
+    return Reading((Event.COMPLAINED,), "arf:subject", originals=ids_in(returned.text))
 
 
 #: The parts in which a report gives back what it is about.

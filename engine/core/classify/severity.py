@@ -34,25 +34,37 @@ def of_recipient(status: str | None, diagnostic: str, action: str, report: str) 
         return Severity.DELIVERED
     if action == "delayed":
         return Severity.DELAYED
-    return of_words(diagnostic) or of_code(STATUS.findall(diagnostic), status) or of_report(report) or Severity.SOFT
+    by_server = of_words(diagnostic) or of_code(STATUS.findall(diagnostic), status) or of_loose_words(diagnostic)
+    return by_server or of_report(report) or Severity.SOFT
 
 
 def of_report(report: str) -> Severity | None:
     """A report in free text: first the lines in which a server speaks, then its codes, then all the rest."""
     report = report[:WORDS_MAX]
     spoken = " | ".join(line for line in report.split("\n") if _SPOKEN.search(line))
-    return of_words(spoken) or of_code(STATUS.findall(spoken), None) or of_words(report)
+    by_server = of_words(spoken) or of_code(STATUS.findall(spoken), None) or of_loose_words(spoken)
+    return by_server or of_words(report) or of_loose_words(report)
 
 
 def of_words(said: str) -> Severity | None:
-    """What a refusal says. A plain word for a dead address decides, then any soft reason, then words that may mean either."""
-    words = plain(_NOISE.sub(" ", said[:WORDS_MAX]))
+    """What a refusal says in plain words: that the address is dead, else any other reason."""
+    words = _words(said)
     book = phrasebook()
     if book.has("refused_hard", words):
         return Severity.SOFT if _either(words) else Severity.HARD
-    if book.has("refused_soft", words) or book.has("refused_soft_weak", words):
+    return Severity.SOFT if book.has("refused_soft", words) else None
+
+
+def of_loose_words(said: str) -> Severity | None:
+    """What words say that may mean either; asked only where neither plain words nor a code say anything."""
+    words = _words(said)
+    if phrasebook().has("refused_soft_weak", words):
         return Severity.SOFT
-    return Severity.HARD if book.has("refused_hard_weak", words) else None
+    return Severity.HARD if phrasebook().has("refused_hard_weak", words) else None
+
+
+def _words(said: str) -> str:
+    return plain(_NOISE.sub(" ", said[:WORDS_MAX]))
 
 
 def _either(words: str) -> bool:
