@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import smtplib
+import socket
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from engine.core.model import Event, OutboxState, Person, Reader, Reading
 from engine.demo import run
 from engine.demo.narrator import gist
 from engine.demo.people import Client, absence, bounce, introduction, mailto_in, opened, reply, send, words_of
+from engine.demo.performance import SCRIPT
 from engine.demo.story import BEGIN, CAST, DANA, NOOR, REP, SEQUENCES, WHY, Script, Turn
 from engine.demo.verdict import mailbox
 from engine.demo.world import HOST, MailWorld
@@ -79,15 +81,24 @@ def test_what_is_sent_by_smtp_is_in_the_inbox_by_imap_and_written_down(world: Ma
 
 
 def test_whoever_idles_hears_of_mail_that_came_just_before(world: MailWorld) -> None:
-    with IMAPClient(HOST, port=world.imap_port, ssl=False, timeout=10) as session:
-        session.login(REP.email, "one")
-        session.select_folder("INBOX")
+    with (
+        socket.create_connection((HOST, world.imap_port), timeout=10) as connection,
+        connection.makefile("rwb") as lines,
+    ):
+
+        def say(command: str, until: str) -> None:
+            lines.write(command.encode() + b"\r\n")
+            lines.flush()
+            while not lines.readline().decode().startswith(until):
+                pass
+
+        say(f"a LOGIN {REP.email} one", "a OK")
+        say("b SELECT INBOX", "b OK")
         for count in range(1, 6):
             world.deliver(REP.email, b"Subject: x\r\n\r\nx\r\n")
-            session.idle()
-            told = session.idle_check(timeout=10)
-            session.idle_done()
-            assert (count, b"EXISTS") in told
+            say("c IDLE", "+ ")
+            assert any(line == f"* {count} EXISTS\r\n".encode() for line in lines)
+            say("DONE", "c OK")
 
 
 def test_a_wrong_password_is_refused_and_not_left_without_an_answer(world: MailWorld) -> None:
@@ -141,6 +152,12 @@ def test_an_introduction_is_what_the_link_says_to_the_letter() -> None:
     assert understood(message).event is Event.INTRODUCED
 
 
+def test_a_plus_in_the_link_is_a_plus() -> None:
+    page = f'<a href="mailto:barry@northwind.example?cc={REP.email}&amp;subject=1+1&amp;body=2+2%0D%0A">x</a>'
+    message = introduction(CLIENT, ask(page), NOON)
+    assert (message["Subject"], words_of(message).splitlines()[0]) == ("1+1", "2+2")
+
+
 def test_an_email_without_the_link_cannot_be_clicked() -> None:
     with pytest.raises(LookupError):
         mailto_in('<a href="mailto:sam@brightside.example">write to me</a>')
@@ -162,7 +179,7 @@ def test_a_bounce_names_the_dead_address_and_the_email() -> None:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-def play(keep: Path | None = None, script: Script | None = None) -> tuple[int, str]:
+def play(keep: Path | None = None, script: Script = SCRIPT) -> tuple[int, str]:
     screen = Console(file=io.StringIO(), width=100)
     code = run(keep, console=screen, script=script)
     assert isinstance(screen.file, io.StringIO)

@@ -27,12 +27,13 @@ from engine.run import only_one
 
 #: How long each thing stays alone on the screen before the next: all of it in about a minute.
 READING_SECONDS = 1.3
+SCRIPT = Script()
 #: The opening takes as long to read as so many things.
 OPENING = 5
 
 
 def run(
-    keep: Path | None = None, *, pace: float | None = None, console: Console | None = None, script: Script | None = None
+    keep: Path | None = None, *, pace: float | None = None, console: Console | None = None, script: Script = SCRIPT
 ) -> int:
     """Plays the demo and returns the exit code: 0 only if every story ended as scripted.
 
@@ -46,9 +47,10 @@ def run(
         if keep is not None:
             stage.refuse_full(keep)
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whoelse-demo-"))) / "project"
-        verdict = asyncio.run(_perform(folder, script or Script(), console, pace))
+        verdict = asyncio.run(_perform(folder, script, console, pace))
     if keep is not None:
-        console.print(f"\nThe project is in {keep}: whoelse show dana@acme.example --config {keep / 'config.yaml'}")
+        console.print(f"\nThe project is in {keep}, to look around in:", soft_wrap=True, highlight=False)
+        console.print(f"whoelse show {script.cast[0].client.email} --config {keep / 'config.yaml'}", soft_wrap=True)
     return 0 if verdict.ok else 1
 
 
@@ -59,7 +61,7 @@ async def _perform(folder: Path, script: Script, console: Console, pace: float) 
     narrator = Narrator(console, script)
     with MailWorld({person.email: password for person in living}, dead, clock.now) as world:
         config = stage.build(folder, world, password)
-        with _quiet_log(config), only_one(config.store):
+        with _log_in_file(config, clock), only_one(config.store):
             verdict = await _play(config, script, world, clock, password, narrator, pace)
         stage.keep_mail(folder / "mail", world.deliveries(0))
     return verdict
@@ -99,10 +101,11 @@ def _judged(script: Script, config: Config, clock: JumpClock, world: MailWorld, 
 
 
 @contextlib.contextmanager
-def _quiet_log(config: Config) -> Iterator[None]:
+def _log_in_file(config: Config, clock: JumpClock) -> Iterator[None]:
     """The daemon's log goes into a file beside the store, and the screen belongs to the story."""
     handler = logging.FileHandler(config.folder / "whoelse.log")
-    handler.setFormatter(logging.Formatter("%(levelname)-7s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(now)s %(levelname)-7s %(message)s"))
+    handler.addFilter(lambda record: record.__dict__.update(now=f"{clock.now():%Y-%m-%d %H:%M}") or True)
     before, level, propagates = log.handlers[:], log.level, log.propagate
     log.handlers[:], log.propagate = [handler], False
     log.setLevel(logging.INFO)
