@@ -317,7 +317,8 @@ class Daemon:
         message = claimed.message
 
         async def before_body() -> bool:
-            return await self._in_store(lambda inst: outbox.start(inst, claimed, self.clock.now()))
+            began = await self._in_store(lambda inst: outbox.start(inst, claimed, self.clock.now()))
+            return began and outbox.in_time(claimed, self.clock.now())
 
         async with self._leased(message.mailbox):
             result = await self._sessions[message.mailbox].deliver(

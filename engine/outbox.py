@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
 from engine.config import Mailbox
@@ -30,6 +32,8 @@ ANSWER_TIME = timedelta(seconds=600)
 RETRY_FIRST, RETRY_MAX, RETRY_GIVE_UP = timedelta(minutes=5), timedelta(hours=4), timedelta(days=3)
 #: How long the whole account rests.
 LIMIT_REST, UNREACHABLE_REST, LOGIN_REST = timedelta(hours=1), timedelta(minutes=1), timedelta(minutes=15)
+#: A trouble that comes back so soon after its rest is the same one.
+STILL = timedelta(hours=1)
 ABSENT_TWICE = timedelta(minutes=15)
 BRAKE = "brake"
 SKIPS_MAX = 100
@@ -112,9 +116,16 @@ def _ready(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxM
 
 
 def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
-    """Composed for this moment; one that was frozen before (a 4xx) keeps its bytes."""
+    """Composed for this moment; one that was frozen before (a 4xx) keeps its bytes.
+
+    One that came back into the queue after an answer had led its enrollment elsewhere is withdrawn: `Leaving` asks about the
+    enrollment, and here the email is compared with it. The revision that is frozen is the one that was compared."""
     enrollment = inst.store.enrollment(message.enrollment)
     assert enrollment is not None
+    at = (enrollment.step, enrollment.visits.get(message.step), enrollment.tries)
+    if at != (message.step, message.visit, message.attempt):
+        inst.store.withdraw_one(message, "the enrollment has moved on")
+        return None
     known = message.follow_up or bool(message.contact and inst.store.knows(message.contact, message.mailbox))
     ready = replace(message, follow_up=known, revision=enrollment.revision, deadline=now + ATTEMPT_TIME)
     if message.raw:
@@ -163,6 +174,11 @@ def start(inst: Installation, claim: Claim, now: datetime) -> bool:
     """Committed between the server's 354 and the body: False means that the body must not be written."""
     with inst.store.transaction():
         return inst.store.start_data(claim.message, claim.epoch, now, now - READ_FRESH)
+
+
+def in_time(claim: Claim, now: datetime) -> bool:
+    """Asked once more right before the body, when nothing can come between: a process that was frozen writes nothing."""
+    return claim.message.deadline is not None and now < claim.message.deadline
 
 
 def record(inst: Installation, claim: Claim, result: Result, now: datetime) -> None:
@@ -225,12 +241,17 @@ def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, 
 
 def _deferred(inst: Installation, claim: Claim, text: str, now: datetime) -> None:
     message = claim.message
-    if now - message.due_at > RETRY_GIVE_UP and message.deferrals:
+    if now - _frozen_at(message) > RETRY_GIVE_UP:
         _refused(inst, message, f"not accepted for {RETRY_GIVE_UP.days} days: {text}", False, now)
         return
     wait = min(RETRY_FIRST * 2 ** min(message.deferrals, 10), RETRY_MAX)
     _back(inst, claim, now, now + wait, message.deferrals + 1, text)
     _tell(inst, message, now, "deferred", f"{message.step}: not now: {text}; again at {now + wait:%Y-%m-%d %H:%M} UTC")
+
+
+def _frozen_at(message: OutboxMessage) -> datetime:
+    """When its bytes were written; what it waited for before that is no fault of the server."""
+    return parsedate_to_datetime(message_from_bytes(message.raw)["Date"])
 
 
 def _back(inst: Installation, claim: Claim, now: datetime, not_before: datetime, deferrals: int, note: str) -> None:
@@ -240,8 +261,11 @@ def _back(inst: Installation, claim: Claim, now: datetime, not_before: datetime,
 
 
 def _rest(inst: Installation, mailbox: str, now: datetime, rest: timedelta, why: str) -> None:
+    """A trouble that lasts is told once, however often it is met."""
+    before = inst.store.mailbox(mailbox)
     inst.store.pause_mailbox(mailbox, now + rest, why)
-    inst.store.tell(now, "mailbox", f"{mailbox}: nothing is sent until {now + rest:%Y-%m-%d %H:%M} UTC: {why}")
+    if not (before and before.paused_why == why and now - before.paused_until < STILL):
+        inst.store.tell(now, "mailbox", f"{mailbox}: nothing is sent until {now + rest:%Y-%m-%d %H:%M} UTC: {why}")
 
 
 def _tell(inst: Installation, message: OutboxMessage, now: datetime, kind: str, text: str) -> None:

@@ -73,7 +73,9 @@ steps:
   - {id: second, email: three/mail}
   - {id: third, email: three/mail}
 """
-TEMPLATE = "---\nsubject: Hello {{ client.first_name }}\n---\nHi {{ client.first_name }}, this is {{ enrollment.step }}.\n"
+TEMPLATE = (
+    "---\nsubject: Hello {{ client.first_name }}\n---\nHi {{ client.first_name }}, this is {{ enrollment.step }}.\n"
+)
 
 
 # --- the daemon that dies --------------------------------------------------------------------------------------------
@@ -246,7 +248,9 @@ class Story:
         planned = "never" if point.startswith("server") else point
         command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned]
         with (self.folder / "daemon.log").open("ab") as log:
-            process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent)
+            process = subprocess.Popen(
+                command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent
+            )
         self.server.at = killer(process.pid, point) if point.startswith("server") else lambda at: None
         end = time.monotonic() + patience
         while process.poll() is None and time.monotonic() < end and not until():

@@ -72,7 +72,9 @@ async def test_the_five_sequences_from_the_review_to_the_thanks(
         store = there.inst.store
         there.enroll(there.dana, "value_review", **review(there))
         await there.later(lambda: steps(there, "value_review") == ["document", "confirm"], "the question")
-        there.answer(there.dana, there.mail(there.dana)[-1], "Yes, you did exactly what you promised. We are very happy.")
+        there.answer(
+            there.dana, there.mail(there.dana)[-1], "Yes, you did exactly what you promised. We are very happy."
+        )
         await there.later(lambda: steps(there, "ask") == ["who_else"], "the ask")
         assert ended(there, "value_review") == "confirmed"
 
@@ -257,7 +259,9 @@ async def test_the_brake_stops_everything_before_the_next_body(
         assert not there.mail(there.dana)
 
 
-async def test_a_task_for_the_rep_names_the_client_and_is_ticked_off(tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
+async def test_a_task_for_the_rep_names_the_client_and_is_ticked_off(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
     async with world(tmp_path, dovecot, postfix) as there:
         there.enroll(there.dana, "value_review", **review(there))
         await there.later(lambda: there.inst.store.open_tasks(), "the task before the call")

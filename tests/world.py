@@ -60,7 +60,11 @@ class World:
     def __init__(self, folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
         number = next(WORLDS)
         self.folder, self.dovecot, self.postfix = folder, dovecot, postfix
-        self.rep, self.dana, self.barry = f"rep{number}@demo.test", f"dana{number}@acme.test", f"barry{number}@prospect.test"
+        self.rep, self.dana, self.barry = (
+            f"rep{number}@demo.test",
+            f"dana{number}@acme.test",
+            f"barry{number}@prospect.test",
+        )
         os.environ["REP_PASSWORD"] = dovecot.users[self.rep]
         (folder / "config.yaml").write_text(
             CONFIG.format(

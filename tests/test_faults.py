@@ -1,0 +1,32 @@
+"""The promise under a seeded storm: each email reaches the server exactly once, or is held and shown; no follow-up leaves after an answer
+was there to be read; every answer is read. And the proof that this test would notice."""
+
+from __future__ import annotations
+
+import faults
+import pytest
+
+SEEDS, PARTS = 2_000, 8
+TEETH_SEEDS = 200
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_in_every_storm_each_email_is_sent_once_or_held(part: int) -> None:
+    seeds = range(part, SEEDS, PARTS)
+    broken, met = faults.storms(seeds)
+    assert broken == []
+    rare = {name: count for name, count in met.items() if count < len(seeds) / 100}
+    assert not rare, "a fault that is hardly ever met proves nothing"
+    assert len(met) >= 12
+
+
+@pytest.mark.parametrize("guard", faults.WITHOUT)
+def test_a_missing_guard_is_noticed(guard: str) -> None:
+    for seed in range(TEETH_SEEDS):
+        try:
+            broken, _ = faults.storms([seed], without=guard)
+        except AssertionError:
+            continue  # without this guard some storms never end: another kind of noticing, which does not count here
+        if broken:
+            return
+    pytest.fail(f"{TEETH_SEEDS} storms without {guard}, and nothing was noticed")
