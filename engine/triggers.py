@@ -14,6 +14,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.core.address import prospect_key
 from engine.core.calendar import Place, to_utc
 from engine.core.model import Contact, Enrollment, Moment, Person, Referral
 from engine.core.needs import Refusal, person
@@ -31,7 +32,7 @@ MOMENT_LASTS = timedelta(days=90)
 REACHED = "schedules"
 HOURLY = "0 * * * *"
 SECOND = timedelta(seconds=1)
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)([.,]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ class Outcome:
 
 def report(inst: Installation, told: Report, now: datetime) -> Outcome | Refusal:
     """Keeps a moment and starts what it starts at `now` (UTC). The same moment of the same contact with the same data on
-    the same day (in the company's zone) is no news. A refusal leaves nothing behind."""
+    the same day (in the company's zone) is no news. A refusal leaves nothing behind: also one for which no trigger listens,
+    so that it can be told again once there is one."""
+    listened = sorted({trigger.moment for trigger in inst.library.triggers if trigger.moment})
+    if told.moment not in listened:
+        remedy = f"sequences/triggers.yaml names {', '.join(listened) or 'none'}"
+        return Refusal("moment", f"no trigger listens for the moment {told.moment!r}", remedy)
     zone = ZoneInfo(inst.config.company.zone)
     today = now.astimezone(zone).date()
     day = told.on or today
@@ -169,10 +175,10 @@ def _values(
 
 
 def _number(value: Any) -> Any:
-    """`10` and `8.5` as they were typed are numbers, so that they compare as such; `0123` is not one."""
+    """`10`, `8.5` and `8,5` as they were typed are numbers, so that they compare as such; `0123` is not one."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
-    return float(value) if "." in value else int(value)
+    return int(value) if value.lstrip("-").isdigit() else float(value.replace(",", "."))
 
 
 def _unwanted(inst: Installation, trigger: Trigger, values: Mapping[str, Any]) -> str:
@@ -202,6 +208,8 @@ class Seat:
 def _start(inst: Installation, seat: Seat, start: Start, by: str, now: datetime) -> Enrollment | None:
     """One sequence for one person; why it was not started is told in their history."""
     contact, rep = seat.contact, _rep(inst, seat)
+    if seat.referral and inst.store.running_twin(contact.id, start.sequence, prospect_key(seat.prospect)):
+        return None  # the handler that heard of it has started it: that is told already
     if why := _hindrance(inst, contact, start, rep):
         inst.store.tell(now, "not_started", f"{by}: {start.sequence} was not started: {why}", contact.id)
         return None

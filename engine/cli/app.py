@@ -13,6 +13,7 @@ from engine.cli.options import config_option
 FILES = {
     "setup": ("demo", "init", "check", "test", "schema"),
     "entering": ("enroll", "change", "preview", "simulate"),
+    "moments": ("moment",),
     "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),
     "looking": ("status", "show", "referrals", "classify"),
     "lists": ("replies", "tasks", "drafts", "doubts"),
