@@ -10,8 +10,9 @@ from engine.core.classify.reports import RETURNED
 from engine.core.classify.severity import STATUS, Severity, of_recipient
 from engine.core.model import Event, Message, Reading
 
+DELIVERY_STATUS = frozenset({"message/delivery-status", "message/global-delivery-status"})
 #: The fields of RFC 3464 in a text part: gateways that take a report apart leave them there.
-_IN_TEXT = re.compile(r"^Final-Recipient:\s*rfc822;.{1,400}(?:\n.{0,400}){0,8}?\n(?:Action|Status|Diagnostic-Code):|^(?:Action|Status|Diagnostic-Code):.{1,400}(?:\n.{0,400}){0,8}?\nFinal-Recipient:\s*rfc822;", re.I | re.M)
+_IN_TEXT = ("Final-Recipient:", "Action:", "Status:")
 RECIPIENTS_MAX = 50
 REPORT_MAX = 6000
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,60})\s*:[ \t]*(.*(?:\n[ \t]+.*)*)", re.M)
@@ -30,12 +31,11 @@ EVENTS = {
 
 def dsn(evidence: Evidence) -> Reading | None:
     """`dsn:5.1.1`: the worst that happened to any recipient decides, with its status code."""
-    parts = [
-        p
-        for p in evidence.message.parts
-        if p.content_type in ("message/delivery-status", "message/global-delivery-status")
-    ]
-    found = [one for part in parts for one in _recipients(part.text, evidence)]
+    body = evidence.body[:REPORT_MAX]
+    texts = [part.text for part in evidence.message.parts if part.content_type in DELIVERY_STATUS]
+    if not texts and not evidence.message.in_reply_to and all(field in body for field in _IN_TEXT):
+        texts = [body]
+    found = [one for text in texts for one in _recipients(text, evidence)]
     if not found:
         return None
     worst = max(found, key=lambda one: one[0])

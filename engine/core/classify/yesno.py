@@ -9,6 +9,7 @@ from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
+BARE_YES_WORDS_MAX = 8
 
 
 def decided(evidence: Evidence) -> tuple[str, str]:
@@ -56,10 +57,10 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     ("promise kept", "all three done") say what they mean."""
     book = phrasebook()
     asked = plain(evidence.cut.quoted[:WORDS_OF_THE_ASK_MAX]) + " | " + evidence.subject
+    generic = all(book.equals("yes_generic", evidence.words[hit.start : hit.end]) for hit in hits)
     if book.has("asks_confirm", asked):
-        return False
-    own_words = any(not book.equals("yes_generic", evidence.words[hit.start : hit.end]) for hit in hits)
-    return evidence.says("future") is not None or not own_words or book.has("asks_other", asked)
+        return generic and not _is_all_there_is(evidence)
+    return generic or evidence.says("future") is not None or book.has("asks_other", asked)
 
 
 def _masked(words: str, hits: list[Hit]) -> str:
@@ -82,3 +83,10 @@ def _alone(evidence: Evidence, kind: str) -> str:
             return hit.language
     return ""
 
+
+
+def _is_all_there_is(evidence: Evidence) -> bool:
+    """Whether a bare yes is the message: short, or beside praise, and no word of what comes next ("Yes, let us talk on Thursday")."""
+    if evidence.says("future") or evidence.says("softening"):
+        return False
+    return len(evidence.words.split()) <= BARE_YES_WORDS_MAX or evidence.says("praise") is not None
