@@ -225,7 +225,7 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
     enrollments = inst.store.enrollments_of(contact.id)
     answered = found.email.enrollment if found.email else ""
     chosen = match.hearer(enrollments, answered, reading.events, reading.people)
-    thread = found.email.thread if found.email and found.rule != "sender" else chosen.thread if chosen else ""
+    thread = found.email.thread if found.email and _is_answer(row, found.email, found.rule) else ""
     kept = replace(
         row,
         event=str(reading.event),
@@ -243,6 +243,11 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
     inst.store.tell(now, "heard", said, contact.id, kept.enrollment, kept.id)
     decision = _hear(inst, kept, reading, contact, chosen, found, now)
     return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {decision}")
+
+
+def _is_answer(row: InboundMessage, email: OutboxMessage, rule: str) -> bool:
+    """Programs that name nothing keep the subject at least; a mail with another subject begins a thread of its own."""
+    return rule != "sender" or match.bare_subject(row.subject) == match.bare_subject(email.subject)
 
 
 def _hear(

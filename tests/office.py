@@ -251,14 +251,18 @@ class Office:
 
     def work(self, result: Result = OK, reads: bool = True) -> list[OutboxMessage]:
         """Everything that is due and may leave now leaves, with this result; returns what was tried."""
-        enrollments.advance(self.inst, self.now)
-        tried = []
-        for address in self.epochs:
-            if reads:
-                self.read(address)
-            while isinstance(found := self.claim(address), Claim):
-                self.deliver(found, result)
-                tried.append(found.message)
+        tried: list[OutboxMessage] = []
+        moved = True
+        while moved:
+            before = len(tried)
+            moved = enrollments.advance(self.inst, self.now) > 0
+            for address in self.epochs:
+                if reads:
+                    self.read(address)
+                while isinstance(found := self.claim(address), Claim):
+                    self.deliver(found, result)
+                    tried.append(found.message)
+            moved = moved or len(tried) > before
         return tried
 
     def run(self, result: Result = OK, **length: float) -> list[OutboxMessage]:

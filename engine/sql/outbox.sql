@@ -58,8 +58,9 @@ WHERE id = :id AND token = :token AND state = 'claimed' AND deadline > :now
 RETURNING id;
 
 -- name: release_claim(id, token, not_before, deferrals, note)
+-- A late no of the server ends a doubt as well: the token says that it is about this very attempt.
 UPDATE outbox SET state = 'queued', not_before = :not_before, deferrals = :deferrals, note = :note
-WHERE id = :id AND token = :token AND state IN ('claimed', 'data_started')
+WHERE id = :id AND token = :token AND state IN ('claimed', 'data_started', 'in_doubt')
 RETURNING id;
 
 -- name: record_sent(id, token, sent_at, note)
