@@ -4,6 +4,7 @@ that follows from it are one transaction: they are there together or not at all.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from engine.core import conduct
 from engine.core.address import prospect_key
-from engine.core.calendar import NeverOpens, Place
+from engine.core.calendar import ALWAYS, NeverOpens, Place
 from engine.core.happening import (
     AddTask,
     Approved,
@@ -34,6 +35,7 @@ from engine.core.happening import (
     Held,
     HoldPerson,
     Launch,
+    Paused,
     Queue,
     Released,
     SetValue,
@@ -52,6 +54,7 @@ from engine.installation import Installation
 from engine.letters import recipient_of, render, scene, tongue
 
 DUE_BATCH_MAX = 200
+DUE_AGAIN_MAX = 1_000
 FORBIDDEN_TRIES = timedelta(days=30)
 NEXT_MORNING = timedelta(days=1)
 LATE = timedelta(days=1)
@@ -338,16 +341,29 @@ def _decide(inst: Installation, enrollment: Enrollment, happening: Happening, no
         if enrollment.state is State.STOPPED:
             return Decision(enrollment, (), why)
         return decide(EMPTY, enrollment, Stopped("removed"), now, NO_FACTS)
+    if isinstance(happening, Stopped | Paused | Failed):
+        return decide(sequence, enrollment, happening, now, NO_FACTS)
+    if why := _homeless(inst, enrollment, sequence):
+        return decide(sequence, enrollment, Failed(why), now, NO_FACTS)
     if isinstance(happening, Due | Begun) and enrollment.state in (State.WAITING,):
         happening = _may_begin(inst, enrollment, sequence, now) or happening
     try:
         return decide(sequence, enrollment, happening, now, facts(inst, enrollment, sequence, now))
     except (RenderError, NeverOpens) as error:
         failed = Failed(str(error.problem if isinstance(error, RenderError) else error))
-        return decide(sequence, enrollment, failed, now, facts(inst, enrollment, sequence, now))
+        return decide(sequence, enrollment, failed, now, NO_FACTS)
 
 
-#: Stopping needs neither steps nor facts.
+def _homeless(inst: Installation, enrollment: Enrollment, sequence: Sequence) -> str:
+    """What the config has no longer that this enrollment needs: a faulty edit pauses whom it concerns and holds up nobody else."""
+    if inst.config.mailbox(enrollment.rep) is None:
+        return f"{enrollment.rep} is no mailbox of the config any more"
+    windows = {sequence.window, *(step.window for step in sequence.steps if step.window)}
+    unknown = sorted(windows - inst.config.calendar.windows.keys() - {ALWAYS.name})
+    return f"the config has no window {unknown[0]} any more" if unknown else ""
+
+
+#: Stopping, pausing and failing need no facts, and stopping no steps.
 EMPTY = Sequence("", "", "touch", "client", ())
 NO_FACTS: Any = None
 
@@ -466,7 +482,7 @@ def _task_words(
         try:
             values = scene(inst, enrollment, now, more)
             words = inst.library.templates.render(template, values, *tongue(inst, enrollment))
-        except RenderError:
+        except (RenderError, UserError):
             pass
         else:
             return words.subject, words.text
@@ -664,13 +680,16 @@ def referral_changed(inst: Installation, referral: Referral, state: str, proof: 
 
 
 def advance(inst: Installation, now: datetime) -> int:
-    """Everything whose time has come at `now` (UTC); returns how many decisions were made."""
-    made = 0
+    """Everything whose time has come at `now` (UTC); returns how many decisions were made.
+
+    One that comes due again and again within one instant goes to the rep, so that it cannot keep the others waiting."""
+    made: Counter[str] = Counter()
     while due := inst.store.due_enrollments(now, DUE_BATCH_MAX):
+        made.update(due)
         for id in due:
-            happen(inst, id, Due(), now)
-            made += 1
-    return made
+            again = Failed("it comes due again and again") if made[id] > DUE_AGAIN_MAX else Due()
+            happen(inst, id, again, now)
+    return made.total()
 
 
 def finish_drafts(inst: Installation, enrollment: str, now: datetime, queued: bool) -> None:

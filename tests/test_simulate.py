@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from engine import enrollments, outbox
 from engine.config import Config, parse_config
 from engine.core.duration import parse_duration
-from engine.core.happening import Paused
+from engine.core.happening import Paused, Stopped
 from engine.core.model import Contact, Enrollment
 from engine.enrollments import Wish
 from engine.errors import UserError
@@ -161,6 +161,61 @@ def test_after_an_outage_the_rep_is_asked_about_what_is_late() -> None:
     simulation.now += days(21)
     simulation.run(MONDAY + days(60))
     assert told(simulation.moments(), "sent", "draft") == ["Mon 23 Mar 09:30 draft a"]
+
+
+# --- what breaks while it runs ---------------------------------------------------------------------------------------
+
+TWICE = "steps:\n  - {id: a, email: t}\n  - {id: b, wait: 1 day, email: t}\n"
+
+
+def broken(sources: Mapping[str, str], change: Callable[[Installation], Installation]) -> Simulation:
+    """Two steps, the first sent; then something is taken away."""
+    simulation = Simulation(
+        installation(sources, CONFIG + "windows: {early: {days: mon-fri, from: '07:00', to: '09:00'}}\n"), MONDAY
+    )
+    simulation.enroll(Wish(DANA, "s", {}))
+    simulation.run(MONDAY)
+    simulation.inst = change(simulation.inst)
+    # Nobody sends for a mailbox that the config has no longer.
+    simulation._epochs = {a: e for a, e in simulation._epochs.items() if simulation.inst.config.mailbox(a)}
+    simulation._wakes = {}
+    simulation.run(MONDAY + days(60))
+    return simulation
+
+
+def without_window(inst: Installation) -> Installation:
+    return replace(inst, config=replace(config(), mailboxes=inst.config.mailboxes))
+
+
+def without_rep(inst: Installation) -> Installation:
+    other = config(CONFIG.replace("rep@brightside", "sam@brightside"))
+    simulated = replace(inst.config, mailboxes=other.mailboxes)
+    return replace(inst, config=simulated)
+
+
+def without_values(inst: Installation) -> Installation:
+    library = parse({**inst.library.sources, "templates/t.md": "---\nsubject: A\n---\n{{ nothing }}\n"})[0]
+    return replace(inst, library=library)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (without_rep, "rep@brightside.example is no mailbox of the config any more"),
+        (without_window, "the config has no window early any more"),
+        (without_values, 'templates/t.md:4:4: there is no variable "nothing"'),
+    ],
+)
+def test_what_an_edit_broke_pauses_whom_it_concerns_with_a_task_and_nothing_else(
+    change: Callable[[Installation], Installation], why: str
+) -> None:
+    window = "early" if change is without_window else "always"
+    simulation = broken({"s": f"window: {window}\n{TWICE}"}, change)
+    (enrollment,) = simulation.book.all_enrollments()
+    assert (enrollment.state, enrollment.reason.partition(";")[0]) == ("paused", why)
+    assert [t.kind for t in simulation.book.open_tasks()] == ["failed"]
+    enrollments.steer(simulation.inst, DANA, "", Stopped("by_hand"), simulation.now)
+    assert simulation.book.all_enrollments()[0].state == "stopped"
 
 
 # --- what happens from outside ---------------------------------------------------------------------------------------
