@@ -91,8 +91,10 @@ def _story(role: Role, inst: Installation, world: MailWorld, inbox: list[EmailMe
             wanted, was = (_ended(d, sequence) for d in (ending.outcomes, outcomes))
             yield f"{name}'s {sequence} should have {wanted}, and has {was}"
     suppression = inst.store.suppressed(role.client.email)
-    if (suppression.reason if suppression else "") != ending.suppressed:
-        yield f"{name}'s address should be {ending.suppressed or 'not'} suppressed, and is not so"
+    reason = suppression.reason if suppression else ""
+    if reason != ending.suppressed:
+        wanted, was = (f"suppressed ({one})" if one else "free" for one in (ending.suppressed, reason))
+        yield f"{name}'s address should be {wanted}, and is {was}"
     if inbox is not None and (count := conversations(role.client, inbox, world)) != ending.conversations:
         yield f"{name}'s mail program should show {ending.conversations} conversations, and shows {count}"
 
