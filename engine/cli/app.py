@@ -15,7 +15,9 @@ FILES = {
     "entering": ("enroll", "change", "preview", "simulate"),
     "moments": ("moment",),
     "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),
-    "looking": ("status", "show", "referrals", "classify"),
+    "status": ("status",),
+    "story": ("show",),
+    "looking": ("referrals", "classify"),
     "lists": ("replies", "tasks", "drafts", "doubts"),
     "editing": ("plan", "apply"),
 }

@@ -111,7 +111,11 @@ def folded(text: str, head: str = "") -> list[str]:
 
 def quoted(text: str, indent: str, lines_max: int = 0) -> list[str]:
     """The words of a message, folded and marked as such; `lines_max` shortens them (0: all)."""
-    lines = [line for part in clean(text).strip().split("\n") for line in folded(part.strip(), f"{indent}| ")]
+    parts = [part.strip() for part in clean(text).strip().split("\n")]
+    if lines_max:
+        parts = list(filter(None, parts))
+    mark = f"{indent}| "
+    lines = [line.replace(mark.replace("|", " "), mark, 1) for part in parts for line in folded(part, mark)]
     if lines_max and len(lines) > lines_max:
         return [*lines[:lines_max], f"{indent}| …"]
     return lines

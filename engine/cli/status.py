@@ -1,0 +1,210 @@
+"""The morning's overview: what waits for the rep, whether the mailboxes are well, and who is where. It opens the store alone, so
+that it comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.options import config_option, configuration, example, json_option, store_of
+from engine.cli.output import count, folded, now, print_json, say, spoken, stamp, table, when, zone_of
+
+if TYPE_CHECKING:
+    from engine.config import Config, Mailbox
+    from engine.core.model import Contact, Enrollment
+    from engine.store import MailboxState, Store
+
+commands = click.Group()
+
+LISTED_MAX = 50
+#: After this a mailbox that should be read is a matter for the rep.
+UNREAD_ALARM_SECONDS = 30 * 60
+
+
+@commands.command(
+    "status",
+    short_help="Who is where, and what waits for you.",
+    epilog=example("whoelse status", "whoelse status --all"),
+)
+@click.option("--all", "everyone", is_flag=True, help="Also those who are through.")
+@config_option
+@json_option
+def status(everyone: bool, config: Path, as_json: bool) -> None:
+    """Who is where, what waits for you, and whether the mailboxes are well."""
+    loaded = configuration(config)
+    store = store_of(loaded)
+    people = {contact.id: contact for contact in store.contacts()}
+    chosen = [e for e in store.all_enrollments() if everyone or runs(e)]
+    waiting = _waiting(store)
+    if as_json:
+        print_json(
+            {
+                "brake": store.setting("brake") is not None,
+                "waiting": waiting,
+                "mailboxes": [_mailbox_json(mailbox, store.mailbox(mailbox.address)) for mailbox in loaded.mailboxes],
+                "enrollments": [enrollment_json(loaded, e, people.get(e.contact)) for e in chosen],
+            }
+        )
+        return
+    for line in (*_brake(store), *_waiting_lines(waiting), *_mailbox_lines(loaded, store)):
+        say(line)
+    _say_where(loaded, store, chosen, people)
+
+
+def runs(enrollment: Enrollment) -> bool:
+    return enrollment.state not in ("stopped", "listening")
+
+
+def _brake(store: Store) -> list[str]:
+    held = store.setting("brake") is not None
+    return ["Everything is paused: nothing is sent. `whoelse resume --all` goes on.", ""] if held else []
+
+
+WAITING = {
+    "replies": ("answer", "answers", "whoelse replies"),
+    "drafts": ("draft", "drafts", "whoelse drafts"),
+    "doubts": ("message in doubt", "messages in doubt", "whoelse doubts"),
+    "tasks": ("task", "tasks", "whoelse tasks"),
+}
+
+
+def _waiting(store: Store) -> dict[str, int]:
+    from engine.core.model import OutboxState
+
+    return {
+        "replies": len(store.open_inbound()),
+        "drafts": len(store.outbox_in(OutboxState.DRAFT)),
+        "doubts": len(store.outbox_in(OutboxState.IN_DOUBT)),
+        "tasks": len(store.open_tasks()),
+    }
+
+
+def _waiting_lines(waiting: Mapping[str, int]) -> list[str]:
+    rows = [(count(n, *WAITING[name][:2]), WAITING[name][2]) for name, n in waiting.items() if n]
+    return ["Waiting for you:", *table(rows, "  "), ""] if rows else ["Nothing waits for you.", ""]
+
+
+def _mailbox_json(mailbox: Mailbox, known: MailboxState | None) -> dict[str, Any]:
+    read = known and known.read_at.year > 1970 and known.read_at
+    return {
+        "address": mailbox.address,
+        "read_at": stamp(read or None, "UTC"),
+        "read_error": known.read_error if known else "",
+        "paused_until": stamp(known.paused_until, "UTC") if known and known.paused_until > now() else None,
+        "paused_why": known.paused_why if known and known.paused_until > now() else "",
+        "sent_today": known.sent_today if known else 0,
+        "per_day": mailbox.per_day,
+    }
+
+
+def _mailbox_lines(config: Config, store: Store) -> list[str]:
+    """A mailbox that is well is one line; what is wrong with one says what to do."""
+    lines = [
+        line
+        for m in config.mailboxes
+        for line in folded(f"{m.address}: {_health(config, m, store.mailbox(m.address))}")
+    ]
+    return [*lines, ""]
+
+
+def _health(config: Config, mailbox: Mailbox, known: MailboxState | None) -> str:
+    zone, at = config.place(mailbox).zone, now()
+    if known is None or (known.read_at.year <= 1970 and not known.read_error):
+        return "not read yet (`whoelse run` reads and sends)"
+    if known.read_error and known.read_failed_at and known.read_failed_at >= known.read_at:
+        return f"cannot be read since {when(known.read_failed_at, zone)}: {known.read_error}"
+    if known.paused_until > at:
+        return f"sends nothing until {when(known.paused_until, zone)}: {known.paused_why}"
+    today = known.sent_today if known.day == at.astimezone(_zone(zone)).date().isoformat() else 0
+    read = f"read {when(known.read_at, zone)}, {today} of {mailbox.per_day} sent today"
+    old = (at - known.read_at).total_seconds() > UNREAD_ALARM_SECONDS
+    return read + (": is `whoelse run` running?" if old else "")
+
+
+def _zone(name: str) -> Any:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
+
+
+def enrollment_json(config: Config, e: Enrollment, contact: Contact | None) -> dict[str, Any]:
+    zone = zone_of(config, contact, e.rep)
+    return {
+        "email": contact.email if contact else "",
+        "name": contact.name if contact else "",
+        "sequence": e.sequence,
+        "prospect": prospect_of(e),
+        "rep": e.rep,
+        "state": str(e.state),
+        "step": e.step,
+        "next_at": stamp(e.next_at, zone),
+        "due_at": stamp(e.due_at, zone),
+        "reason": e.reason,
+        "outcome": e.outcome,
+        "begun_at": stamp(e.begun_at, zone),
+    }
+
+
+def _say_where(config: Config, store: Store, chosen: Sequence[Enrollment], people: Mapping[str, Contact]) -> None:
+    rows = []
+    for e in sorted(chosen, key=_urgency)[:LISTED_MAX]:
+        contact = people.get(e.contact)
+        rows.append((contact.email if contact else "?", about(e), where(config, e, contact)))
+    for line in table(rows):
+        say(line)
+    if len(chosen) > LISTED_MAX:
+        say(f"... and {len(chosen) - LISTED_MAX} more (--json lists all)")
+    through = sum(n for _, state, n in store.count_enrollments() if state in ("stopped", "listening"))
+    if not chosen:
+        say("Nobody is in a sequence. `whoelse enroll EMAIL SEQUENCE` begins one.")
+    if through:
+        say(f"\n{count(through, 'enrollment')} through (--all shows them).")
+
+
+def _urgency(e: Enrollment) -> tuple[int, datetime]:
+    """Who waits for the rep comes first, then who is next."""
+    from datetime import UTC
+
+    return (
+        0 if e.state == "paused" or e.in_hand == "draft" else 1,
+        e.next_at or e.due_at or datetime.max.replace(tzinfo=UTC),
+    )
+
+
+def prospect_of(e: Enrollment) -> str:
+    given = e.variables.get("prospect")
+    return str(given.get("name") or given.get("email") or "") if isinstance(given, dict) else ""
+
+
+def about(e: Enrollment) -> str:
+    prospect = prospect_of(e)
+    return f"{e.sequence} ({prospect})" if prospect else e.sequence
+
+
+def where(config: Config, e: Enrollment, contact: Contact | None) -> str:
+    """Where an enrollment is, and what comes next, in a few words."""
+    zone = zone_of(config, contact, e.rep)
+    step = e.step or ""
+    match e.state:
+        case "waiting":
+            return f"begins {when(e.next_at, zone)}"
+        case "held":
+            until = f" until {when(e.next_at, zone)}" if e.next_at else ""
+            return f"held{until}: {spoken(e.reason)}"
+        case "paused":
+            return f"paused: {spoken(e.reason)}"
+        case "listening":
+            return f"through; listens until {when(e.next_at, zone)}"
+        case "stopped":
+            return f"ended: {spoken(e.outcome)}"
+    if e.in_hand == "draft":
+        return f"{step} waits for your approval"
+    if e.in_hand == "task":
+        return f"{step} waits until its task is done"
+    if e.in_hand == "outbox":
+        return f"{step} is in the outbox"
+    return f"{step} on {when(e.due_at, zone)}"
