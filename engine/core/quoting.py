@@ -45,7 +45,32 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:]{0,20})((?:[^<>\"']|\"[^\"]{0,4000
 _COMMENT = re.compile(r"<!--.*?-->|<!\[[^>]*>|<![a-zA-Z][^>]{0,2000}>", re.S)
 _HIDDEN = re.compile(r"<(script|style|head|title|template)\b[^>]*>.*?</\1\s*>", re.S | re.I)
 _BLOCK = frozenset(
-    "p div br tr li h1 h2 h3 h4 h5 h6 ul ol table hr section article header footer address pre dd dt center".split()
+    [
+        "p",
+        "div",
+        "br",
+        "tr",
+        "li",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "ul",
+        "ol",
+        "table",
+        "hr",
+        "section",
+        "article",
+        "header",
+        "footer",
+        "address",
+        "pre",
+        "dd",
+        "dt",
+        "center",
+    ]
 )
 _QUOTE_MARKS = re.compile(
     r"gmail_quote|yahoo_quoted|divrplyfwdmsg|appendonsend|moz-cite-prefix|protonmail_quote|type=[\"']?cite|zmail_extra|"
@@ -82,7 +107,9 @@ def html_to_text(source: str) -> str:
         if not closing and attributes and name != "blockquote" and _QUOTE_MARKS.search(attributes[:2000]):
             pieces.append(f"\n{QUOTE_BEGINS}\n" if _is_whole_quote(attributes) else "")
     pieces.append(_words(source[position:]))
-    blocks = re.sub(r"\n(?:\x01*\n)+", "\n", "".join(pieces))  # tags that end and begin blocks in a row make one new line
+    blocks = re.sub(
+        r"\n(?:\x01*\n)+", "\n", "".join(pieces)
+    )  # tags that end and begin blocks in a row make one new line
     lines = [_marked(line) for line in blocks.replace("\x02", "\n").split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 

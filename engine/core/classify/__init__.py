@@ -20,7 +20,18 @@ from engine.core.model import Message, Reader, Reading
 Detector = Callable[[Evidence], Reading | None]
 
 #: The order is the design: each of these is surer of what it says than the ones below it.
-DETECTORS: tuple[Detector, ...] = (abuse, dsn, disposition, calendar, bounce, optout.button, automatic, absence, listed, answer)
+DETECTORS: tuple[Detector, ...] = (
+    abuse,
+    dsn,
+    disposition,
+    calendar,
+    bounce,
+    optout.button,
+    automatic,
+    absence,
+    listed,
+    answer,
+)
 
 
 def classify(message: Message, reader: Reader) -> Reading:

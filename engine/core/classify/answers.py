@@ -3,6 +3,8 @@ The last resort of all detectors: it always gives a reading, and that reading en
 
 from __future__ import annotations
 
+import re
+
 from engine.core.classify import optout
 from engine.core.classify.evidence import Evidence
 from engine.core.classify.introduced import introduced
@@ -11,9 +13,15 @@ from engine.core.classify.yesno import decided
 from engine.core.model import Event, Person, Reading
 from engine.core.phrases import phrasebook
 
+WORDS_MAX = 260
+LINKS_MAX = 2
+_LINK = re.compile(r"https?://|www\.", re.I)
+
 
 def answer(evidence: Evidence) -> Reading:
     """The events of a human answer, the most specific first."""
+    if _is_circular(evidence):
+        return Reading((Event.REPLY,), "reply:circular", text=evidence.cut.text)
     out = optout.reading(evidence)
     if out:
         return out
@@ -35,3 +43,11 @@ def answer(evidence: Evidence) -> Reading:
         events.append(Event(what))
         rules.append(rule)
     return Reading((*events, Event.REPLY), rules[0] if rules else "reply", text=evidence.cut.text, people=people)
+
+
+def _is_circular(evidence: Evidence) -> bool:
+    """Long or full of links and in no thread: whatever it is, it answers nothing, so no word in it may act."""
+    text = evidence.cut.text
+    if evidence.message.in_reply_to or evidence.message.references:
+        return False
+    return len(text.split()) > WORDS_MAX or len(_LINK.findall(text + evidence.message.html[:20_000])) > LINKS_MAX

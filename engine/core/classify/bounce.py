@@ -21,14 +21,19 @@ _DAEMON = re.compile(
     r"^(mailer-?daemon|po?ost_?master|mail-?daemon|mdaemon|mail\.?daemon|bounce|bounces|mailerdaemon|mailadm|smtp-?daemon|mailsystem|nobody|mmdf|pmdf|postoffice|microsoftexchange[0-9a-f]{8,40}|noreply-bounce)[\w.+-]*@?",
     re.I,
 )
-_SYSTEM = re.compile(r"^(no[-_.]?reply|imss|antivirus|symantec|mailscanner|mail|postmaster|admin|system|root|listserv|delivery|gateway|smtp)", re.I)
+_SYSTEM = re.compile(
+    r"^(no[-_.]?reply|imss|antivirus|symantec|mailscanner|mail|postmaster|admin|system|root|listserv|delivery|gateway|smtp)",
+    re.I,
+)
 _DAEMON_NAME = re.compile(
-    r"mail ?delivery|mail(?:er)?[- ]?daemon|postmaster|mail (system|administrator)|system administrator|systemadministrator|internet mail",
+    r"mail ?delivery|mail(?:er)?[- ]?daemon|postmaster|mail (system|administrator)|"
+    r"system ?administrator|internet mail",
     re.I,
 )
 _ADDRESS = re.compile(r"[\w.+&'/=-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 _RETURNED_BEGINS = re.compile(
-    r"^.{0,8}(?:-{2,}.{0,40}(?:returned|original|copy of|included|undelivered|unsent|forwarded).{0,60}|(?:>\s?)?(?:Return-Path|Received|DKIM-Signature|MIME-Version):\s.*)$",
+    r"^.{0,8}(?:-{2,}.{0,40}(?:returned|original|copy of|included|undelivered|unsent|forwarded).{0,60}|"
+    r"(?:>\s?)?(?:Return-Path|Received|DKIM-Signature|MIME-Version):\s.*)$",
     re.I | re.M,
 )
 
@@ -49,7 +54,9 @@ def bounce(evidence: Evidence) -> Reading | None:
         return None
     severity = _severity(said, report, temporary, permanent, evidence)
     status = STATUS.search(report)
-    addresses = [*(one.lower() for one in _ADDRESS.findall(failed)), *sorted(permanent or temporary)] or _named(report, evidence)
+    addresses = [*(one.lower() for one in _ADDRESS.findall(failed)), *sorted(permanent or temporary)] or _named(
+        report, evidence
+    )
     rule = "bounce:headers" if failed else "bounce:format" if temporary or permanent else "bounce:words"
     return Reading(
         (EVENTS[severity],),
@@ -77,8 +84,17 @@ def _is_daemon(evidence: Evidence) -> bool:
     by_name = _DAEMON_NAME.search(sender.name) is not None
     nobody = not sender.email and evidence.header("from").strip() in ("<>", "")
     null_path = evidence.header("return-path").strip() == "<>" and not evidence.message.in_reply_to
-    reported = null_path and phrasebook().has("refused_text", plain(evidence.body[:1500])) and _gives_a_reason(plain(evidence.body[:1500]))
-    return bool(_DAEMON.match(sender.email)) or by_name or (nobody and phrasebook().has("bounce_subject", evidence.subject)) or reported
+    reported = (
+        null_path
+        and phrasebook().has("refused_text", plain(evidence.body[:1500]))
+        and _gives_a_reason(plain(evidence.body[:1500]))
+    )
+    return (
+        bool(_DAEMON.match(sender.email))
+        or by_name
+        or (nobody and phrasebook().has("bounce_subject", evidence.subject))
+        or reported
+    )
 
 
 def _own_words(body: str) -> str:

@@ -17,7 +17,8 @@ RECIPIENTS_MAX = 50
 REPORT_MAX = 6000
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,60})\s*:[ \t]*(.*(?:\n[ \t]+.*)*)", re.M)
 _ORIGINAL_ID = re.compile(
-    r"^\s{0,4}>?\s?(?:Message-ID|X-Original-Message-ID|X-Microsoft-Original-Message-ID|Original-Message-ID|In-Reply-To|References|X-MS-Exchange-Parent-Message-Id|X-Google-Original-Message-ID|Message ID)\s*:\s*((?:<[^<>\s]{1,998}>\s*)+)",
+    r"^\s{0,4}>?\s?(?:Message-ID|X-Original-Message-ID|X-Microsoft-Original-Message-ID|Original-Message-ID|In-Reply-To|References|"
+    r"X-MS-Exchange-Parent-Message-Id|X-Google-Original-Message-ID|Message ID)\s*:\s*((?:<[^<>\s]{1,998}>\s*)+)",
     re.I | re.M,
 )
 _ONE_ID = re.compile(r"<[^<>\s]{1,998}>")
@@ -57,7 +58,9 @@ def _recipients(text: str, evidence: Evidence) -> list[tuple[Severity, str, str 
         diagnostic = " ".join(fields.get(name, "") for name in ("status", "diagnostic-code", "x-supplementary-info"))
         match = STATUS.search(fields.get("status", "")) or STATUS.search(diagnostic)
         status = match[1] if match else None
-        severity = of_recipient(status, diagnostic, fields.get("action", "failed").split(" ")[0], evidence.body[:REPORT_MAX])
+        severity = of_recipient(
+            status, diagnostic, fields.get("action", "failed").split(" ")[0], evidence.body[:REPORT_MAX]
+        )
         address = _address(fields.get("final-recipient", "")) or _address(fields.get("original-recipient", ""))
         found.append((severity, address, status))
     return found

@@ -1,5 +1,5 @@
-"""What the detectors look at: one message beside what is known of its reader, each view of it computed once and only when asked for.
-Nothing here decides."""
+"""What the detectors look at: one message beside what is known of its reader, each view of it computed once and only when
+asked for. Nothing here decides."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.core import quoting
+from engine.core.address import FREEMAIL
 from engine.core.model import Message, Person, Reader
 from engine.core.phrases import Hit, phrasebook, plain
 
 #: Words are looked for in this much of the new text; whoever writes more has written a letter, and a letter is a `reply`.
 WORDS_MAX = 8000
 SENTENCES_MAX = 200
-
-#: Providers where a shared domain says nothing about a shared company.
-FREEMAIL = frozenset(
-    """gmail.com googlemail.com yahoo.com yahoo.co.uk yahoo.de yahoo.fr yahoo.es yahoo.it yahoo.co.jp yahoo.com.br ymail.com
-    rocketmail.com hotmail.com hotmail.co.uk hotmail.fr hotmail.de hotmail.es hotmail.it outlook.com outlook.de outlook.fr outlook.es
-    live.com live.co.uk live.nl live.se msn.com icloud.com me.com mac.com aol.com gmx.de gmx.net gmx.at gmx.ch gmx.com web.de
-    t-online.de freenet.de posteo.de mailbox.org proton.me protonmail.com pm.me tutanota.com fastmail.com zoho.com mail.com orange.fr
-    wanadoo.fr free.fr laposte.net sfr.fr libero.it tiscali.it virgilio.it alice.it terra.com.br uol.com.br bol.com.br sapo.pt
-    seznam.cz centrum.cz email.cz wp.pl o2.pl onet.pl interia.pl ziggo.nl kpnmail.nl xs4all.nl telia.com bredband.net
-    mail.dk jubii.dk luukku.com suomi24.fi qq.com 163.com 126.com sina.com foxmail.com docomo.ne.jp ezweb.ne.jp softbank.ne.jp
-    btinternet.com sky.com comcast.net verizon.net att.net sbcglobal.net bellsouth.net cox.net earthlink.net""".split()
-)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 

@@ -14,18 +14,98 @@ COMMON_PREFIX_MIN = 3
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽȘȚ"
 _TOKEN = rf"(?:[{_UP}][a-z]{{0,4}}\.(?=\s?[{_UP}])|[{_UP}][\w'’]*(?:-[\w'’]+)*)"
 _PARTICLE = (
-    r"(?:van der|van den|van de|van|von der|von|zu|de la|de los|de|del|della|di|da|dos|das|do|du|der|den|ter|ten|bin|al|el|le|la|af|av|&|y|e|og|och|und|and|ja)"
+    r"(?:van der|van den|van de|van|von der|von|zu|de la|de los|de|del|della|di|da|dos|das|do|du|der|den|ter|ten|bin|al|el|le|la|"
+    r"af|av|&|y|e|og|och|und|and|ja)"
 )
 _RUN = re.compile(rf"{_TOKEN}(?:[ \t]+(?:{_PARTICLE}[ \t]+)?{_TOKEN}){{0,7}}")
 _WORD = re.compile(r"\S+")
-_SPLITS = frozenset("van von de del della di da dos das do du der la & y e og och und and ja".split())
+_SPLITS = frozenset(
+    [
+        "van",
+        "von",
+        "de",
+        "del",
+        "della",
+        "di",
+        "da",
+        "dos",
+        "das",
+        "do",
+        "du",
+        "der",
+        "la",
+        "&",
+        "y",
+        "e",
+        "og",
+        "och",
+        "und",
+        "and",
+        "ja",
+    ]
+)
 
 TITLES = frozenset(
-    (
-        "dr mr mrs ms miss prof professor herr herrn frau hr fr ing dipl mag dott dottssa dottoressa sig sigra signor signora sr sra srta don dona "
-        "doktor mme mlle monsieur madame pan pani panem pania panu pana panie dhr mevr mw meneer mevrouw fru eng engenheiro engenheira sir lady ir drs "
-        "inz mgr bc paní panu pane"
-    ).split()
+    [
+        "dr",
+        "mr",
+        "mrs",
+        "ms",
+        "miss",
+        "prof",
+        "professor",
+        "herr",
+        "herrn",
+        "frau",
+        "hr",
+        "fr",
+        "ing",
+        "dipl",
+        "mag",
+        "dott",
+        "dottssa",
+        "dottoressa",
+        "sig",
+        "sigra",
+        "signor",
+        "signora",
+        "sr",
+        "sra",
+        "srta",
+        "don",
+        "dona",
+        "doktor",
+        "mme",
+        "mlle",
+        "monsieur",
+        "madame",
+        "pan",
+        "pani",
+        "panem",
+        "pania",
+        "panu",
+        "pana",
+        "panie",
+        "dhr",
+        "mevr",
+        "mw",
+        "meneer",
+        "mevrouw",
+        "fru",
+        "eng",
+        "engenheiro",
+        "engenheira",
+        "sir",
+        "lady",
+        "ir",
+        "drs",
+        "inz",
+        "mgr",
+        "bc",
+        "paní",
+        "panu",
+        "pane",
+    ]
 )
 LEGAL = re.compile(
     r"\b(?:GmbH|AG|KG|OHG|SE|Ltd|Limited|Inc|LLC|LLP|BV|B\.V|NV|SA|SAS|SARL|SL|S\.L|Srl|S\.r\.l|SpA|S\.p\.A|Oy|Oyj|AB|A/S|ApS|AS|s\.r\.o|a\.s|Sp\. z o\.o|Co|Corp|plc|Lda|Ltda|Group|Holding)\b"
@@ -90,7 +170,11 @@ def _is_noise(word: str, at: int, text: str) -> bool:
         return True
     if bare in book.months or bare in book.weekdays or book.equals("not_a_name", bare):
         return True
-    begins = at == 0 or text[:at].rstrip(" \t*-•·\"'“(").endswith((".", "!", "?", ":", "\n", ";", ",")) or not text[:at].strip()
+    begins = (
+        at == 0
+        or text[:at].rstrip(" \t*-•·\"'“(").endswith((".", "!", "?", ":", "\n", ";", ","))
+        or not text[:at].strip()
+    )
     return begins and book.begins("lead", bare)
 
 
@@ -107,7 +191,7 @@ def score(name: str, address: str) -> int:
     pieces = [inner for piece in _pieces(address) for inner in piece.split("-") if inner]
     joined = "".join(pieces)
     initials = "".join(part[0] for part in parts)
-    if len(parts) > 1 and joined in (initials, parts[0] + parts[-1], parts[0][0] + parts[-1], parts[-1] + parts[0], parts[0] + parts[-1][0], initials[:3]):
+    if len(parts) > 1 and joined in _short_forms(parts, initials):
         return 3
     points = 0
     for piece in pieces:
@@ -117,7 +201,16 @@ def score(name: str, address: str) -> int:
             points += 1
     if not points and any(len(part) > 3 and part in joined for part in parts):
         points = 1
-    return points if any(len(piece) > 1 and any(_alike(part, piece) for part in parts) for piece in pieces) or points > 1 else min(points, 1)
+    return (
+        points
+        if any(len(piece) > 1 and any(_alike(part, piece) for part in parts) for piece in pieces) or points > 1
+        else min(points, 1)
+    )
+
+
+def _short_forms(parts: list[str], initials: str) -> frozenset[str]:
+    first, last = parts[0], parts[-1]
+    return frozenset({initials, initials[:3], first + last, first[0] + last, last + first, first + last[0]})
 
 
 def _alike(part: str, piece: str) -> bool:
@@ -126,7 +219,9 @@ def _alike(part: str, piece: str) -> bool:
 
 
 def _common(one: str, other: str) -> int:
-    return next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def base_form(name: str, address: str) -> str:

@@ -1,5 +1,5 @@
 """An opt-out: somebody asks never to be mailed again, in words of any kind or by their mail client's button. It goes beyond this
-ask ("stop asking about Barry" is a no, not an opt-out) and is final, so the words must say mail, list, data or contact as a whole."""
+ask ("stop asking about Barry" is a no, not an opt-out) and is final, so the words must say mail, list, data or all contact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ SHORT = 4
 
 def button(evidence: Evidence) -> Reading | None:
     """`optout:button`: the mail client's unsubscribe button (RFC 2369 mailto) wrote this; some clients mark it as automatic."""
-    pressed = any(_BUTTON.search(person.email) for person in evidence.addressed) or phrasebook().has("optout_button", evidence.words)
+    pressed = any(_BUTTON.search(person.email) for person in evidence.addressed) or phrasebook().has(
+        "optout_button", evidence.words
+    )
     if not pressed or not phrasebook().has("optout", evidence.subject):
         return None
     return Reading((Event.UNSUBSCRIBED, Event.REPLY), "optout:button", text=evidence.cut.text)

@@ -5,6 +5,7 @@ written to. Whoever is only mentioned is not given: something in the text must s
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from engine.core.classify import names
 from engine.core.classify.evidence import Evidence
@@ -21,10 +22,14 @@ LIST_LINE_WORDS_MAX = 10
 QUOTED_MAX = 6000
 
 _ADDRESS = re.compile(r"(?<![\w.+-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}")
-_SENTENCE = re.compile(r"(?<=[\w)\]@][.!?])(?<!\b[A-Za-z][.])(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSr\.)(?<!\bing\.)(?<!\bIng\.)(?<!\bProf\.)(?<!\bSig\.)\s+(?=\S)|\n")
-_SURNAMES = "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏窦章云苏潘葛范彭郎鲁韦昌马苗凤花方俞任袁柳鲍史唐费廉岑薛雷贺倪汤殷罗毕郝邬安常乐于时傅皮卞齐康伍余元卜顾孟平黄穆萧尹姚邵湛汪祁毛狄米贝明臧计成戴谈宋茅庞熊纪舒屈项祝董梁杜阮蓝季麻强贾路娄危江童颜郭梅盛林钟徐邱骆高夏蔡田樊胡凌霍虞万支柯管卢莫房裘缪干解应宗丁宣邓郁单杭洪包诸左石崔吉龚程邢裴陆荣翁荀甄曲封段靳焦牧车侯全郗班秋仲伊宫宁仇栾甘祖武符刘景詹龙叶幸司韶黎白蒲赖卓蒙池乔双闻翟谭贡劳申扶堵冉桑桂牛寿通边燕浦尚农温庄晏柴瞿阎慕连习艾鱼容向古易廖终居步都耿满匡文寇广欧利师巩聂关陳張黃劉楊趙吳許鄭謝馮蔣蕭葉"
-_HAN_NAME = re.compile(rf"(?<![\u4e00-\u9fff])?([{_SURNAMES}][\u4e00-\u9fff]{{1,2}}?)(?=先生|女士|小姐|总|經理|经理|[，,。；;：:（(\s]|他|她|的|邮箱|郵箱|电话|電話|$)")
-_JA_NAME = re.compile(r"([\u4e00-\u9fff々ヶ]{1,4}(?:[ \u3000][\u4e00-\u9fff\u3040-\u30ff]{1,4})?|[\u30a0-\u30ffー]{2,8})(?=さん|様|氏|部長|課長|社長|専務|常務|取締役|工場長|店長|さま)")
+_SENTENCE = re.compile(
+    r"(?<=[\w)\]@][.!?])(?<!\b[A-Za-z][.])"
+    r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSr\.)(?<!\bing\.)(?<!\bIng\.)(?<!\bProf\.)(?<!\bSig\.)\s+(?=\S)|\n"
+)
+_JA_NAME = re.compile(
+    r"([\u4e00-\u9fff々ヶ]{1,4}(?:[ \u3000][\u4e00-\u9fff\u3040-\u30ff]{1,4})?|[\u30a0-\u30ffー]{2,8})(?=さん|様|氏|部長|課長|社長|"
+    r"専務|常務|取締役|工場長|店長|さま)"
+)
 
 
 def named(evidence: Evidence) -> tuple[Person, ...]:
@@ -46,12 +51,16 @@ def _sends_there(evidence: Evidence) -> bool:
 def _is_a_list(evidence: Evidence) -> bool:
     """Lines that hold a name and an address and hardly anything else."""
     lines = [line for line in evidence.cut.text.split("\n") if _ADDRESS.search(line)]
-    return bool(lines) and all(len(line.split()) <= LIST_LINE_WORDS_MAX and len(names.runs(line, 0, len(line))) > 0 for line in lines)
+    return bool(lines) and all(
+        len(line.split()) <= LIST_LINE_WORDS_MAX and len(names.runs(line, 0, len(line))) > 0 for line in lines
+    )
 
 
 def _known(person: Person, evidence: Evidence) -> bool:
     """Already spoken of: a prospect of this client, or somebody whom the quoted mail or the subject names."""
-    if any(_same(person, one) or (person.email and person.email == one.email.lower()) for one in evidence.reader.prospects):
+    if any(
+        _same(person, one) or (person.email and person.email == one.email.lower()) for one in evidence.reader.prospects
+    ):
         return True
     quoted = evidence.cut.quoted[:QUOTED_MAX]
     if person.email and person.email in quoted.lower():
@@ -80,7 +89,12 @@ def _with_address(text: str, evidence: Evidence) -> list[Person]:
     for match in _ADDRESS.finditer(text):
         address = match[0].strip(".'").lower()
         floor, previous = previous, match.end()
-        if not evidence.is_outside(address) or is_role(address) or _is_own(address, evidence) or _is_helper(text, match.start(), evidence):
+        if (
+            not evidence.is_outside(address)
+            or is_role(address)
+            or _is_own(address, evidence)
+            or _is_helper(text, match.start(), evidence)
+        ):
             continue
         if not any(person.email == address for person in people):
             name = name_near(text, match.start(), match.end(), address, floor)
@@ -92,8 +106,14 @@ def _is_own(address: str, evidence: Evidence) -> bool:
     """The sender's other address: its local part is their name."""
     local = [part for part in re.split(r"[._+\d-]+", address.partition("@")[0]) if len(part) > 2]
     name = plain(evidence.message.sender.name).split()
-    own = [folded(part) for part in re.split(r"[._+\d-]+", evidence.message.sender.email.partition("@")[0]) if len(part) > 2]
-    return bool(local) and (bool(name) and (all(part in name for part in local) or "".join(name) == "".join(local)) or local == own)
+    own = [
+        folded(part)
+        for part in re.split(r"[._+\d-]+", evidence.message.sender.email.partition("@")[0])
+        if len(part) > 2
+    ]
+    return bool(local) and (
+        bool(name) and (all(part in name for part in local) or "".join(name) == "".join(local)) or local == own
+    )
 
 
 def _is_helper(text: str, at: int, evidence: Evidence) -> bool:
@@ -107,27 +127,43 @@ def name_near(text: str, start: int, end: int, address: str, floor: int = 0) -> 
     if is_cjk(text[max(0, start - 60) : end + 30]):
         return _cjk_name(text[max(floor, start - 60) : start], text[end : end + 24])
     gap = text.rfind("\n\n", max(floor, start - REACH), max(floor, start - 2))
-    before = names.runs(text, max(floor, start - REACH, gap), start) or names.runs(text, max(floor, start - REACH), start)
+    before = names.runs(text, max(floor, start - REACH, gap), start) or names.runs(
+        text, max(floor, start - REACH), start
+    )
     after = [run for run in names.runs(text, end, min(len(text), end + 60)) if "@" not in text[end : run.start]]
     ranked = [(names.score(run.text, address), -index, run) for index, run in enumerate([*reversed(before), *after])]
     best = max(ranked, key=lambda one: one[:2], default=None)
     if best and best[0] > 0:
         return names.base_form(best[2].text, address)
-    full = [run for run in reversed(before) if len(run.words) >= 2 and not names.LEGAL.search(run.text) and not _after_connector(text, run)]
+    full = [
+        run
+        for run in reversed(before)
+        if len(run.words) >= 2 and not names.LEGAL.search(run.text) and not _after_connector(text, run)
+    ]
     return full[0].text if full else ""
 
 
 def _after_connector(text: str, run: names.Run) -> bool:
     words = plain(text[max(0, run.start - 30) : run.start]).split()
-    return bool(words) and (phrasebook().equals("company_at", words[-1]) or phrasebook().equals("company_at", " ".join(words[-2:])))
+    return bool(words) and (
+        phrasebook().equals("company_at", words[-1]) or phrasebook().equals("company_at", " ".join(words[-2:]))
+    )
 
 
 def _cjk_name(before: str, after: str) -> str:
     if re.search(r"[\u3040-\u30ff]", before + after):
         found = _JA_NAME.findall(before) or _JA_NAME.findall(after)
         return found[-1].strip() if found else ""
-    matches = [match[1] for match in _HAN_NAME.finditer(before)]
+    matches = [match[1] for match in _han_name().finditer(before)]
     return matches[-1] if matches else ""
+
+
+@lru_cache(maxsize=1)
+def _han_name() -> re.Pattern[str]:
+    """A surname of the list with one or two characters, up to what ends a name in running text."""
+    return re.compile(
+        rf"([{phrasebook().surnames}][\u4e00-\u9fff]{{1,2}}?)(?=先生|女士|小姐|总|經理|经理|[，,。；;：:（(\s]|他|她|的|邮箱|郵箱|电话|電話|$)"
+    )
 
 
 # ---- a name with a company
@@ -155,7 +191,11 @@ def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
             continue
         if not _leads_to_company(sentence[name.end : company.start]) or _is_ours(name.text, company.text, evidence):
             continue
-        if "de" in evidence.languages and not (name.titled or names.LEGAL.search(company.text) or evidence.says("lead", plain(sentence[: name.start])[-40:])):
+        if "de" in evidence.languages and not (
+            name.titled
+            or names.LEGAL.search(company.text)
+            or evidence.says("lead", plain(sentence[: name.start])[-40:])
+        ):
             continue  # in German every noun has a capital
         found.append(Person(name=name.text, company=_with_legal_form(company, sentence)))
     return found
@@ -174,7 +214,11 @@ def _leads_to_company(between: str) -> bool:
     if not words:
         return between.strip() in (",", "-", "–", "—", "(", ", ", "/")
     book = phrasebook()
-    return book.equals("company_at", words[-1]) or book.equals("company_at", " ".join(words[-2:])) or between.rstrip().endswith((",", "(", "–", "—"))
+    return (
+        book.equals("company_at", words[-1])
+        or book.equals("company_at", " ".join(words[-2:]))
+        or between.rstrip().endswith((",", "(", "–", "—"))
+    )
 
 
 def _is_ours(name: str, company: str, evidence: Evidence) -> bool:
@@ -183,4 +227,6 @@ def _is_ours(name: str, company: str, evidence: Evidence) -> bool:
     if set(plain(name).split()) & set(ours):
         return True
     joined = re.sub(r"[^a-z0-9]", "", folded(company))
-    return len(joined) > 3 and any(joined[:7] in domain.replace("-", "") for domain in evidence.own_domains | evidence.rep_domains)
+    return len(joined) > 3 and any(
+        joined[:7] in domain.replace("-", "") for domain in evidence.own_domains | evidence.rep_domains
+    )

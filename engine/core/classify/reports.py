@@ -21,7 +21,11 @@ def disposition(evidence: Evidence) -> Reading | None:
     asked = "disposition-notification" in evidence.header("content-type").lower()
     if part is None and not asked:
         return _receipt_by_subject(evidence)
-    if part and "automatic-action" in part.text.lower() and phrasebook().has("rejected_text", plain(evidence.body[:1500])):
+    if (
+        part
+        and "automatic-action" in part.text.lower()
+        and phrasebook().has("rejected_text", plain(evidence.body[:1500]))
+    ):
         return None  # Sieve's reject (RFC 5429) in its older form: a refusal that came as a receipt
     found = re.search(r"^Disposition:[^;\n]*;\s*([a-z-]{3,30})", part.text if part else "", re.I | re.M)
     return Reading(

@@ -12,7 +12,9 @@ from engine.core.phrases import phrasebook, plain
 WORDS_MAX = 6000
 STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 #: Lines in which a server speaks: a reply code, an enhanced code, or somebody quoted as having said.
-_SPOKEN = re.compile(r"(?<!\d)[45]\d\d[ \-#]|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])|said:|reason|error|response|diagnostic", re.I)
+_SPOKEN = re.compile(
+    r"(?<!\d)[45]\d\d[ \-#]|(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.])|said:|reason|error|response|diagnostic", re.I
+)
 #: Addresses and links hold words that say nothing of the reason.
 _NOISE = re.compile(r"https?://\S{1,500}|<?[\w.+&'/=#*-]{1,64}@[\w.-]{1,200}>?")
 
@@ -28,7 +30,7 @@ class Severity(IntEnum):
 
 
 def of_recipient(status: str | None, diagnostic: str, action: str, report: str) -> Severity:
-    """One recipient of a DSN: `diagnostic` is what its server said, `report` the text for people, read only where that is silent."""
+    """One recipient of a DSN: `diagnostic` is what its server said, `report` the text for people, read where it is silent."""
     action = action.strip().lower()
     if action in ("delivered", "relayed", "expanded") or (status or "").startswith("2."):
         return Severity.DELIVERED

@@ -1,5 +1,5 @@
 """A clear yes or a clear no to what the email asked. Everything is against clarity: a condition, a doubt, a question, a promise to
-do it later, a joke. One of them, and the answer is a `reply` for the rep: acting on a guess costs a client, asking costs a minute."""
+do it later, a joke. One of them, and the answer is a `reply` for the rep: a wrong guess costs a client, asking a minute."""
 
 from __future__ import annotations
 
@@ -84,9 +84,8 @@ def _alone(evidence: Evidence, kind: str) -> str:
     return ""
 
 
-
 def _is_all_there_is(evidence: Evidence) -> bool:
-    """Whether a bare yes is the message: short, or beside praise, and no word of what comes next ("Yes, let us talk on Thursday")."""
+    """Whether a bare yes is the message: short, or beside praise, and nothing of what comes next ("Yes, let us talk on Thursday")."""
     if evidence.says("future") or evidence.says("softening"):
         return False
     return len(evidence.words.split()) <= BARE_YES_WORDS_MAX or evidence.says("praise") is not None

@@ -102,7 +102,9 @@ class Phrases:
         """The longest hit that begins where the text begins."""
         word = _WORD.match(text)
         hits = list(self.at(text, 0, word[0])) if word else []
-        return max([*hits, *(hit for hit in self._cjk_hits(text) if hit.start == 0)], key=lambda hit: hit.end, default=None)
+        return max(
+            [*hits, *(hit for hit in self._cjk_hits(text) if hit.start == 0)], key=lambda hit: hit.end, default=None
+        )
 
     def _cjk_hits(self, text: str) -> list[Hit]:
         if not self.cjk or not is_cjk(text):
@@ -171,7 +173,9 @@ def _compiled(phrase: str) -> re.Pattern[str]:
 
 
 _FIRST = re.compile(r"\w+\*?")
-_PIECE = re.compile(r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)")
+_PIECE = re.compile(
+    r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
+)
 
 
 def _source(piece: re.Match[str]) -> str:
@@ -197,6 +201,7 @@ class Phrasebook:
     months: dict[str, int] = field(default_factory=dict)
     weekdays: dict[str, int] = field(default_factory=dict)
     languages: set[str] = field(default_factory=set)
+    surnames: str = ""
 
     def add(self, language: str, data: Mapping[str, object]) -> None:
         """The content of one language's file. Adds to what is there, so that ops can bring more of their own."""
@@ -207,6 +212,7 @@ class Phrasebook:
                 table.update(dict.fromkeys((folded(one) for one in names.split("|") if one), number))
         for word in _strings(data.get("stop")):
             self.stop_words.setdefault(folded(word), []).append(language)
+        self.surnames += str(data.get("surnames", ""))
         phrases = data.get("phrases")
         for kind, values in (phrases if isinstance(phrases, Mapping) else {}).items():
             for phrase in _strings(values):
@@ -226,7 +232,9 @@ class Phrasebook:
     def begins(self, kind: str, word: str) -> bool:
         """Whether a phrase of this kind can begin with this word."""
         phrases = self.kinds.get(kind)
-        return phrases is not None and (word in phrases.words or any(word.startswith(stem) for stem in phrases.stem_words))
+        return phrases is not None and (
+            word in phrases.words or any(word.startswith(stem) for stem in phrases.stem_words)
+        )
 
     def equals(self, kind: str, text: str) -> bool:
         hit = self.starts(kind, text)
