@@ -90,6 +90,10 @@ class Database:
         self._failed = False
 
     @property
+    def is_sqlite(self) -> bool:
+        return self.dialect is sqlite()
+
+    @property
     def in_transaction(self) -> bool:
         return self._depth > 0
 

@@ -86,8 +86,25 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
             continue
         if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - READ_FRESH):
             return NeedsRead(ready)
+        if _may_have_gone(inst, ready):
+            _doubt(inst, ready, now)
+            continue
         return _take(inst, ready, mailbox, epoch, now, day.isoformat()) or Nothing(now, "taken by another")
     return Nothing(now)
+
+
+def _may_have_gone(inst: Installation, message: OutboxMessage) -> bool:
+    """The store was restored from a backup: what was due before may have been sent by the one that was lost. A message that was
+    looked for already has a token."""
+    restored = inst.store.setting("restored_at")
+    return restored is not None and message.token == 0 and message.due_at <= instant(int(restored))
+
+
+def _doubt(inst: Installation, message: OutboxMessage, now: datetime) -> None:
+    with inst.store.transaction():
+        frozen = inst.store.freeze(message)
+        if frozen and inst.store.doubt_claim(frozen, "the store was restored: it may have gone out before"):
+            _tell(inst, frozen, now, "in_doubt", f"{frozen.step}: the store was restored: it may have gone out before")
 
 
 def _midnight(inst: Installation, mailbox: Mailbox, day: date) -> datetime:

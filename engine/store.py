@@ -346,6 +346,10 @@ class Store:
     def record_doubt(self, message: OutboxMessage, note: str) -> bool:
         return bool(self.database.rows("record_doubt", id=message.id, token=message.token, note=note))
 
+    def doubt_claim(self, message: OutboxMessage, note: str) -> bool:
+        """After a restore: what was just frozen is looked for before it is sent."""
+        return bool(self.database.rows("doubt_claim", id=message.id, token=message.token, note=note))
+
     def again(self, message: OutboxMessage, not_before: datetime, note: str) -> bool:
         return bool(
             self.database.rows("again", id=message.id, token=message.token, not_before=micros(not_before), note=note)

@@ -20,6 +20,7 @@ FILES = {
     "looking": ("referrals", "classify"),
     "lists": ("replies", "tasks", "drafts", "doubts"),
     "editing": ("plan", "apply"),
+    "keeping": ("backup", "restore", "migrate-store"),
 }
 
 

@@ -167,3 +167,8 @@ SELECT min(at) AS at FROM (
   SELECT min(CASE WHEN o.not_before < m.next_send_at THEN m.next_send_at ELSE o.not_before END) AS at
   FROM outbox o JOIN mailbox m ON m.address = o.mailbox WHERE o.state = 'queued'
 ) AS due;
+
+-- name: doubt_claim(id, token, note)
+-- Frozen, and not sent before it was looked for.
+UPDATE outbox SET state = 'in_doubt', note = :note WHERE id = :id AND token = :token AND state = 'claimed'
+RETURNING id;

@@ -1,0 +1,164 @@
+"""Copies of a store: made while others write, put back without sending anything twice, carried over to PostgreSQL whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from office import DANA, LEE, Office, fresh_schema
+
+from engine import copies, outbox
+from engine.core.model import OutboxState
+from engine.database import open_database
+from engine.errors import UserError
+from engine.store import Store, open_store
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """An office on a file, with something in every stage."""
+    store = open_store(str(tmp_path / "whoelse.db"))
+    there = Office(store, tmp_path)
+    there.enroll(DANA)
+    there.work()
+    there.hear("Interesting. When could we talk?", to=there.rows("nudge")[0])
+    there.enroll(LEE)
+    yield there
+    store.close()
+
+
+def contents(database_url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, but for what a copy notes about itself."""
+    database = open_database(database_url)
+    found = {
+        table: sorted(map(tuple, database.connection.execute(f"SELECT * FROM {table}").fetchall()), key=repr)
+        for table in copies.tables(database)
+        if table != "setting"
+    }
+    database.close()
+    return found
+
+
+def test_a_backup_holds_every_row(office: Office, tmp_path: Path) -> None:
+    rows = copies.back_up(str(tmp_path / "whoelse.db"), tmp_path / "copy.db", office.now)
+    assert contents(str(tmp_path / "copy.db")) == contents(str(tmp_path / "whoelse.db"))
+    assert rows > 10
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_is_one_moment_while_another_process_writes(office: Office, tmp_path: Path) -> None:
+    program = (
+        "import sys, itertools\n"
+        "from engine.store import open_store\n"
+        "store = open_store(sys.argv[1])\n"
+        "for n in itertools.count():\n"
+        "    with store.transaction():\n"
+        "        store.set_setting('left', str(n)); store.set_setting('right', str(n))\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "whoelse.db")])
+    try:
+        while office.store.setting("right") is None:
+            time.sleep(0.02)
+        for number in range(5):
+            target = tmp_path / f"copy{number}.db"
+            copies.back_up(str(tmp_path / "whoelse.db"), target, office.now)
+            copy = open_store(str(target))
+            assert copy.setting("left") == copy.setting("right") is not None
+            copy.close()
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_a_backup_replaces_nothing(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "copy.db").write_text("precious")
+    with pytest.raises(UserError, match="is there already"):
+        copies.back_up(str(tmp_path / "whoelse.db"), tmp_path / "copy.db", office.now)
+    assert (tmp_path / "copy.db").read_text() == "precious"
+
+
+def restored(office: Office, tmp_path: Path) -> Office:
+    """A backup was made, then Lee's first email went out, then the disk was lost."""
+    url = str(tmp_path / "whoelse.db")
+    copies.back_up(url, tmp_path / "copy.db", office.now)
+    office.later(minutes=5)
+    office.work()
+    assert [m.recipient for m in office.store.outbox_in(OutboxState.SENT)] == [DANA, LEE]
+    office.store.close()
+    old = copies.restore(tmp_path / "copy.db", url, office.now + timedelta(hours=1))
+    assert old and old.exists()
+    again = Office(open_store(url), tmp_path)
+    again.now = office.now + timedelta(hours=2)
+    for address in again.epochs:
+        epoch = again.store.lease(address, "test", again.now, again.now + timedelta(days=99))
+        assert epoch
+        again.epochs[address] = epoch
+    return again
+
+
+def test_after_a_restore_what_may_have_gone_out_is_held_and_looked_for(office: Office, tmp_path: Path) -> None:
+    again = restored(office, tmp_path)
+    assert again.work() == []
+    (doubt,) = again.store.outbox_in(OutboxState.IN_DOUBT)
+    assert doubt.recipient == LEE and "restored" in doubt.note
+    outbox.look(again.inst, doubt, "Sent", False, again.now)
+    assert {m.recipient for m in again.store.outbox_in(OutboxState.SENT)} == {DANA, LEE}
+    again.store.close()
+
+
+def test_after_a_restore_what_is_proven_absent_is_sent_once(office: Office, tmp_path: Path) -> None:
+    again = restored(office, tmp_path)
+    again.work()
+    (doubt,) = again.store.outbox_in(OutboxState.IN_DOUBT)
+    outbox.look(again.inst, doubt, None, True, again.now)
+    again.later(minutes=20)
+    outbox.look(again.inst, doubt, None, True, again.now)
+    assert [m.recipient for m in again.work()] == [LEE]
+    assert again.work() == []
+    again.store.close()
+
+
+def test_what_is_due_after_a_restore_goes_out_as_ever(office: Office, tmp_path: Path) -> None:
+    again = restored(office, tmp_path)
+    again.enroll("kay@harbour.test")
+    assert [m.recipient for m in again.work()] == ["kay@harbour.test"]
+    again.store.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all", b"SQLite format 3\x00 cut short"])
+def test_a_file_that_is_no_backup_is_refused_and_the_store_stays(
+    office: Office, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "bad.db").write_bytes(content)
+    before = (tmp_path / "whoelse.db").read_bytes()
+    with pytest.raises(UserError, match="no backup|damaged"):
+        copies.restore(tmp_path / "bad.db", str(tmp_path / "whoelse.db"), office.now)
+    assert (tmp_path / "whoelse.db").read_bytes() == before
+
+
+@pytest.mark.real
+def test_a_running_installation_is_carried_over_to_postgresql_whole(
+    office: Office, tmp_path: Path, postgres_url: str
+) -> None:
+    file = str(tmp_path / "whoelse.db")
+    with fresh_schema(postgres_url) as url:
+        copies.migrate_store(file, url, office.now)
+        assert contents(url) == contents(file)
+        with pytest.raises(UserError, match="was moved"):
+            copies.refuse_moved(Store(open_database(file)))
+        with pytest.raises(UserError, match="not empty"):
+            copies.migrate_store(file, url, office.now)
+
+
+@pytest.mark.real
+def test_a_postgresql_store_is_backed_up_into_a_file(office: Office, tmp_path: Path, postgres_url: str) -> None:
+    with fresh_schema(postgres_url) as url:
+        copies.migrate_store(str(tmp_path / "whoelse.db"), url, office.now)
+        copies.back_up(url, tmp_path / "copy.db", office.now)
+        assert contents(url) == contents(str(tmp_path / "copy.db"))
