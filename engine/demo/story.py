@@ -95,7 +95,7 @@ DANA = Role(
                 f"You should talk to {BARRY.name} at Northwind. His email is {BARRY.email}. He has the same problem.",
             ),
         ),
-        Turn(4, timedelta(hours=3), reply("Hi Sam,", "No. I can't think of anyone else.")),
+        Turn(4, timedelta(hours=3), reply("Hi Sam,", "No, sorry. He is the only one I can think of.")),
         Turn(7, timedelta(hours=2), introduction),
     ),
     Ending(
