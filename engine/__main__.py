@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-NO = 1
+NO, USAGE = 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +53,11 @@ def explanation(error: Exception) -> tuple[str, int] | None:
             return f"whoelse: another program changed the same thing at this moment ({error}); try again", NO
         case RenderError():
             return clean(f"whoelse: {error.problem}"), NO
+        case UnicodeEncodeError() if "\udc80" <= error.object[error.start] <= "\udcff":
+            return (
+                "whoelse: something that was typed is not UTF-8; type it again in a terminal that speaks UTF-8",
+                USAGE,
+            )
         case OSError(errno=errno.ENOSPC | errno.EFBIG | errno.EDQUOT | errno.EIO, filename=None):
             return f"whoelse: the output cannot be written: {error.strerror}; make room where it goes", NO
         case OSError():

@@ -233,6 +233,13 @@ def test_an_event_may_come_after_a_time(project: Path, whoelse: Whoelse, when_: 
     assert re.search(rf"{day} 2026 .*declined", ran.out)
 
 
+def test_the_rep_s_decisions_and_a_return_may_be_simulated(project: Path, whoelse: Whoelse) -> None:
+    ran = whoelse("simulate", "prospect_outreach", "--begin", "2026-03-02 09:30", "--when", "approved:first@+2h")
+    assert re.search(r"Mon 2 Mar 2026 11:30 +email +first", ran.out)
+    away = whoelse("simulate", "ask", "--begin", "2026-03-02 09:30", "--when", "out_of_office:2026-03-16@+1d")
+    assert "away until 2026-03-16" in " ".join(away.out.split())
+
+
 def test_a_preview_continues_the_thread_and_keeps_nothing(project: Path, whoelse: Whoelse) -> None:
     ran = whoelse("preview", "ask", DANA, "-v", "problem=tenders that take weeks")
     assert re.search(r"Subject: (?!Re:)", ran.out) and "Subject: Re: " in ran.out

@@ -268,7 +268,8 @@ def _show_page(content: str) -> None:
     epilog=example(
         "whoelse simulate value_review",
         "whoelse simulate ask --begin '2026-03-02 09:30' --when named@+3d",
-        "whoelse simulate ask dana@acme.example --when out_of_office@2026-03-05T10:00",
+        "whoelse simulate ask dana@acme.example --when out_of_office:2026-03-20@2026-03-05T10:00",
+        "whoelse simulate prospect_outreach --when approved:first@+1d",
     ),
 )
 @sequence_argument
@@ -347,24 +348,50 @@ _SHORT = re.compile(r"\+\s*(\d{1,5})\s*(mo|bd|min|[mhdw])")
 
 
 def _answer(text: str, zone: str, person: Any) -> Answer:
-    """`named@+3d`, `reply@+2 business days`, `declined@2026-03-05T10:00`."""
+    """`named@+3d`, `reply@+2 business days`, `declined@2026-03-05T10:00`, and with a detail `approved:first@+1d`."""
     from engine.core.duration import parse_duration
-    from engine.simulate import ANSWERS, Answer
+    from engine.simulate import Answer
 
-    event, _, at = text.partition("@")
-    if event not in ANSWERS or not at:
-        hint = f"write one of {', '.join(ANSWERS)}, then @+3d or @2026-03-05T10:00"
-        raise click.BadParameter(f"{text!r} is no event with its time; {hint}", param_hint="--when")
-    data = {"people": [person]} if event in ("named", "introduced") else {}
+    said, _, at = text.partition("@")
+    event, _, detail = said.partition(":")
+    if not at:
+        raise click.BadParameter(f"{text!r} says no time; write {event}@+3d or @2026-03-05T10:00", param_hint="--when")
+    data = _detail(event, detail, person)
     if not at.startswith("+"):
         return Answer(_instant(at, zone, "--when"), event, data)
     short = _SHORT.fullmatch(at)
     try:
-        return Answer(
-            parse_duration(f"{short[1]} {UNITS[short[2]]}" if short else at[1:].strip(), "comes after"), event, data
-        )
+        after = parse_duration(f"{short[1]} {UNITS[short[2]]}" if short else at[1:].strip(), "comes after")
     except ValueError as error:
         raise click.BadParameter(f"{text!r}: {error}", param_hint="--when") from None
+    return Answer(after, event, data)
+
+
+def _detail(event: str, detail: str, person: Any) -> dict[str, Any]:
+    """What an event brings: the step of the rep's decision, the first day back, or who was named."""
+    from engine.simulate import ANSWERS, STEP_ANSWERS
+
+    if event not in ANSWERS or event == "change":
+        known = ", ".join(answer for answer in ANSWERS if answer != "change")
+        raise click.BadParameter(f"{event!r} is no event; there are {known}", param_hint="--when")
+    if event in STEP_ANSWERS:
+        if not detail:
+            raise click.BadParameter(f"say which step is {event}, like {event}:first@+1d", param_hint="--when")
+        return {"step": detail}
+    if event in ("named", "introduced"):
+        return {"people": [detail or person]}
+    if event == "out_of_office" and detail:
+        return {"until": _day(detail)}
+    return {}
+
+
+def _day(text: str) -> str:
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no date; write it like 2026-03-20", param_hint="--when") from None
 
 
 def _instant(text: str, zone: str, option: str) -> datetime:
