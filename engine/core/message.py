@@ -120,9 +120,11 @@ def _split_headers(raw: bytes) -> tuple[Headers, bytes]:
     kept = b"\n".join(lines)
     try:
         parsed = message_from_bytes(kept + b"\n\n")
-    except Exception:  # the email package raises on some header bytes; a message without headers is still a message
+        rest = parsed.get_payload()
+    except (
+        Exception
+    ):  # the email package raises on some header bytes and charsets; a message without headers is still one
         return Headers(), raw
-    rest = parsed.get_payload()
     if isinstance(rest, str) and rest.strip():  # compat32 stopped at a line that is no header: the body begins there
         body = rest.encode("utf-8", "surrogateescape") + b"\n\n" + body
     return parsed, body

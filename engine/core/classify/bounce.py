@@ -3,6 +3,7 @@ a postmaster's address, a bounce subject); flufl.bounce reads the formats that i
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from email import message_from_bytes
@@ -14,6 +15,9 @@ from engine.core.classify.evidence import Evidence
 from engine.core.classify.severity import STATUS, Severity, of_report
 from engine.core.model import Reading
 from engine.core.phrases import phrasebook, plain
+
+#: It logs a traceback for each of its detectors that fails on a broken report; the others have still looked.
+logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
 
 SCANNED_MAX = 64 * 1024
 WORDS_MAX = 6000

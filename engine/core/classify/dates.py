@@ -28,7 +28,10 @@ class Found:
 
 _ORD = r"(?:\s?(?:st|nd|rd|th|er|º|°|ª|\.|:?a|:?e|de|ste|-(?:ro|go|e|i))\b\.?|\.)?"
 _DAY = rf"(?P<day>[0-3]?\d){_ORD}"
-_RANGE_DAY = rf"(?:(?P<first>[0-3]?\d){_ORD}\s?(?:-|–|—|to|bis|au|al|a|ao|t/m|tot|till|til|do|az|and|und|e|et|y|en|through|thru|–)\s?)?"
+_RANGE_DAY = (
+    rf"(?:(?P<first>[0-3]?\d){_ORD}\s?"
+    r"(?:-|–|—|to|bis|au|al|a|ao|t/m|tot|till|til|do|az|and|und|e|et|y|en|through|thru)\s?)?"
+)
 _YEAR = r"(?:\s?(?:de|del|do|of)?\s?(?P<year>20\d\d))?"
 _NUMERIC = re.compile(
     r"(?<![\d./:-])(?P<a>\d{1,2})\s?(?P<sep>[./-])\s?(?P<b>\d{1,2})(?:(?P=sep)\s?(?P<year>20\d\d|\d\d)(?![\d:])|\.?)(?![\d/:%]|\s?(?:uhr|am\b|pm\b|h\b|€|%|eur|usd))"

@@ -108,7 +108,8 @@ TITLES = frozenset(
     ]
 )
 LEGAL = re.compile(
-    r"\b(?:GmbH|AG|KG|OHG|SE|Ltd|Limited|Inc|LLC|LLP|BV|B\.V|NV|SA|SAS|SARL|SL|S\.L|Srl|S\.r\.l|SpA|S\.p\.A|Oy|Oyj|AB|A/S|ApS|AS|s\.r\.o|a\.s|Sp\. z o\.o|Co|Corp|plc|Lda|Ltda|Group|Holding)\b"
+    r"\b(?:GmbH|AG|KG|OHG|SE|Ltd|Limited|Inc|LLC|LLP|BV|B\.V|NV|SA|SAS|SARL|SL|S\.L|Srl|S\.r\.l|SpA|S\.p\.A|Oy|Oyj|AB|A/S|ApS|AS|"
+    r"s\.r\.o|a\.s|Sp\. z o\.o|Co|Corp|plc|Lda|Ltda|Group|Holding)\b"
 )
 
 
@@ -193,19 +194,16 @@ def score(name: str, address: str) -> int:
     initials = "".join(part[0] for part in parts)
     if len(parts) > 1 and joined in _short_forms(parts, initials):
         return 3
-    points = 0
-    for piece in pieces:
-        if len(piece) == 1:
-            points += any(part[0] == piece for part in parts[:1])
-        elif any(_alike(part, piece) for part in parts):
-            points += 1
+    points = sum(_counts(piece, parts) for piece in pieces)
     if not points and any(len(part) > 3 and part in joined for part in parts):
-        points = 1
-    return (
-        points
-        if any(len(piece) > 1 and any(_alike(part, piece) for part in parts) for piece in pieces) or points > 1
-        else min(points, 1)
-    )
+        return 1
+    spelled_out = any(len(piece) > 1 and _counts(piece, parts) for piece in pieces)
+    return points if spelled_out or points > 1 else min(points, 1)
+
+
+def _counts(piece: str, parts: list[str]) -> bool:
+    """Whether a piece of a local part stands for one of the names: an initial for the first only."""
+    return parts[:1] != [] and parts[0][0] == piece if len(piece) == 1 else any(_alike(part, piece) for part in parts)
 
 
 def _short_forms(parts: list[str], initials: str) -> frozenset[str]:

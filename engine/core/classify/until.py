@@ -3,16 +3,21 @@ a date that is past, further than 90 days off, or that could be two days, is non
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from engine.core.classify.dates import Found, dates_in
+from engine.core.classify.evidence import unwrapped
 from engine.core.phrases import Hit, phrasebook, plain
 
 AHEAD_MAX_DAYS = 90
 BEFORE_CHARS = 42
 AFTER_CHARS = 46
+NEXT_DATE_REACH = 22
 SEPARATOR = " | "
+#: A dot after a real word ends a sentence; one after `t.o.m` or `18` does not.
+_SENTENCE_WORD = re.compile(r"[^\W\d_]{4,}$|\)$")
 
 
 def until(texts: tuple[str, ...], sent: datetime | None) -> date | None:
@@ -31,8 +36,6 @@ def _local_day(sent: datetime) -> date:
 
 
 def _lines(text: str) -> str:
-    from engine.core.classify.evidence import unwrapped
-
     return SEPARATOR.join(line for line in (plain(one) for one in unwrapped(text).split("\n")) if line)
 
 
@@ -92,6 +95,8 @@ def _role(text: str, found: list[Found], index: int) -> str:
     next_start = found[index + 1].start if index + 1 < len(found) else len(text)
     before = _clause(text[max(previous_end, one.start - BEFORE_CHARS) : one.start])
     after = _head(text[one.end : min(next_start, one.end + AFTER_CHARS)])
+    if index + 1 < len(found) and next_start < one.end + AFTER_CHARS and "|" not in after:
+        after = after[: max(0, len(after) - NEXT_DATE_REACH)]  # "… and back on" belongs to the date that follows
     book = phrasebook()
     if book.starts("inclusive", after.lstrip(" .)(")):
         return "last"
@@ -132,14 +137,14 @@ def _clause(before: str) -> str:
     for mark in ("|", "! ", "? ", "; "):
         before = before.rpartition(mark)[2]
     head, dot, tail = before.rpartition(". ")
-    return tail if dot and len(head.rpartition(" ")[2]) > 3 else before
+    return tail if dot and _SENTENCE_WORD.search(head) else before
 
 
 def _head(after: str) -> str:
     for mark in ("|", "! ", "? ", "; ", "。"):
         after = after.partition(mark)[0]
     head, dot, tail = after.partition(". ")
-    return head if dot and len(head) > 3 else after
+    return head if dot and _SENTENCE_WORD.search(head) else after
 
 
 def _working_day_after(day: date) -> date:

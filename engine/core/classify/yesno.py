@@ -85,7 +85,7 @@ def _alone(evidence: Evidence, kind: str) -> str:
 
 
 def _is_all_there_is(evidence: Evidence) -> bool:
-    """Whether a bare yes is the message: short, or beside praise, and nothing of what comes next ("Yes, let us talk on Thursday")."""
+    """Whether a bare yes is the message: short or beside praise, and nothing of what comes next ("Yes, let us talk")."""
     if evidence.says("future") or evidence.says("softening"):
         return False
     return len(evidence.words.split()) <= BARE_YES_WORDS_MAX or evidence.says("praise") is not None
