@@ -98,11 +98,12 @@ class Session:
             self.compare(command, said)
 
     def compare(self, command: Command, said: str) -> None:
-        expected = command.expected.rstrip()
         if self.loose:
-            expected, said = flattened(expected), flattened(said)
-        found = re.fullmatch(pattern(expected), said.rstrip(), re.DOTALL)
-        assert found, f"{command.where}: $ {command.text}\nprints\n{said.rstrip()}\n--- and the page says\n{expected}"
+            expected, said = pattern_of_words(command.expected), flattened(said)
+        else:
+            expected, said = pattern_of_lines(command.expected), said.rstrip() + "\n"
+        found = re.fullmatch(expected, said, re.DOTALL)
+        assert found, f"{command.where}: $ {command.text}\nprints\n{said}\n--- and the page says\n{command.expected}"
         self.handles |= {name.removeprefix("handle_"): value for name, value in found.groupdict().items()}
 
 
@@ -110,8 +111,19 @@ def flattened(text: str) -> str:
     return " ".join(DATE.sub("DATE", text).split())
 
 
-def pattern(expected: str) -> str:
-    """What is printed, as a regular expression."""
+def pattern_of_words(expected: str) -> str:
+    return re.sub(r"(\\ )?…(\\ )?", ".*", _escaped(flattened(expected)))
+
+
+def pattern_of_lines(expected: str) -> str:
+    lines = [line.rstrip() for line in expected.rstrip().split("\n")]
+    any_lines, ended = "(?:.*\n)?", "\n"
+    parts = _escaped("\n".join(lines)).split("\\\n")
+    return "".join(any_lines if part == "…" else part.replace("…", ".*") + ended for part in parts)
+
+
+def _escaped(text: str) -> str:
+    """A text as a regular expression; a handle is a group of its name, the second time a reference to it."""
     seen: set[str] = set()
 
     def handle(found: re.Match[str]) -> str:
@@ -120,6 +132,4 @@ def pattern(expected: str) -> str:
         seen.add(name)
         return f"(?P={name})" if again else f"(?P<{name}>[0-9a-f]{{4,}})"
 
-    lines = [line.rstrip() for line in expected.split("\n")]
-    parts = ["(?:.*\n)?" if line == "…" else HANDLE.sub(handle, re.escape(line).replace("…", ".*")) + "\n" for line in lines]
-    return "".join(parts).removesuffix("\n") if lines[-1] != "…" else "".join(parts[:-1]).removesuffix("\n") + "(?:\n.*)?"
+    return HANDLE.sub(handle, re.escape(text))

@@ -1,0 +1,180 @@
+"""What the docs say is tried: every session in README.md and docs/*.md runs in a fresh project and prints what the page shows,
+every example of the language is read, every picture and made part is what the program makes of itself, every link leads
+somewhere, and every test that is named exists."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import smtplib
+import subprocess
+import sys
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import EmailMessage, Message
+from pathlib import Path
+
+import pytest
+import servers
+from conftest import REPS
+from transcripts import Block, Session, blocks
+
+from engine.__main__ import main
+from engine.cli.app import FILES
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MONDAY = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
+SERVER = "with a server"
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def sessions(page: Path, server: bool) -> list[Block]:
+    """The sessions to run and the files to write of a page, in their order."""
+    found = []
+    for block in blocks(page):
+        runs = block.language == "console" and block.mark("not run") is None
+        if (runs or block.mark("file")) and (block.mark(SERVER) is not None) is server:
+            found.append(block)
+    return found
+
+
+def played(session: Session, block: Block) -> None:
+    if file := block.mark("file"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(block.text, encoding="utf-8")
+    else:
+        session.play(block)
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_monday(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that the commands hold stands at 09:30 in Berlin on Monday, 2 March 2026."""
+    for file in FILES:
+        importlib.import_module(f"engine.cli.{file}")
+    for module in [m for n, m in sys.modules.items() if n.startswith("engine.cli.") and hasattr(m, "now")]:
+        monkeypatch.setattr(module, "now", lambda: MONDAY)
+    for variable in [v for v in os.environ if v.startswith("WHOELSE_")]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if sessions(page, server=False)], ids=name)
+@pytest.mark.usefixtures("on_monday")
+def test_every_session_prints_what_the_page_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(typed: str) -> tuple[int, str]:
+        words = shlex.split(typed.replace("\\\n", " "))
+        if words[0] == "cd":
+            monkeypatch.chdir(words[1])
+            return 0, ""
+        code = main(words[1:]) if words[0] == "whoelse" else subprocess.run(["bash", "-c", typed]).returncode
+        said = capfd.readouterr()
+        return code, (said.out + said.err).replace(f"{tmp_path}/", "/home/sam/")
+
+    monkeypatch.chdir(tmp_path)
+    session = Session(run)
+    for block in sessions(page, server=False):
+        played(session, block)
+
+
+class Outside:
+    """Real servers around a project, and the clients who read and answer. Their addresses in the docs stand for real ones."""
+
+    def __init__(self, folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
+        self.folder, self.dovecot, self.postfix = folder, dovecot, postfix
+        self.addresses = {
+            "sam@consulting.example": REPS.pop(),
+            "dana@acme.example": "dana40@acme.test",
+            "lee@acme.example": "dana39@acme.test",
+            "barry@northwind.example": "barry40@prospect.test",
+        }
+        self.environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TZ": "UTC"}
+
+    def run(self, typed: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "-c", f"{self.real(typed)} 2>&1; code=$?; echo; pwd; env -0 >.env-now; exit $code"],
+            capture_output=True, text=True, cwd=self.folder, env=self.environ, timeout=120,
+        )  # fmt: skip
+        said, _, folder = done.stdout.rstrip("\n").rpartition("\n")
+        self._go_on_in(Path(folder))
+        return done.returncode, self.shown(said)
+
+    def _go_on_in(self, folder: Path) -> None:
+        """What `cd` and `export` did counts for the next command."""
+        self.folder, kept = folder, folder / ".env-now"
+        self.environ = dict(item.split("=", 1) for item in kept.read_text().split("\0") if "=" in item)
+        kept.unlink()
+
+    def real(self, text: str) -> str:
+        for shown, real in self.addresses.items():
+            text = text.replace(shown, real)
+        return text
+
+    def shown(self, text: str) -> str:
+        text = text.replace(f"localhost:{self.postfix.submission_port}", "smtp.consulting.example:587")
+        for shown, real in self.addresses.items():
+            text = text.replace(real, shown)
+        return text
+
+    def point_config(self) -> None:
+        """The two lines of servers that the reader changes, and no waiting: for evenings, holidays or the next email."""
+        file = self.folder / "config.yaml"
+        text = self.real(file.read_text())
+        for pattern, line in (
+            (r"smtp: \{.*\}", f"smtp: {{host: localhost, port: {self.postfix.submission_port}, security: starttls}}"),
+            (r"imap: \{.*\}", f"imap: {{host: localhost, port: {self.dovecot.imaps_port}, security: tls}}"),
+            (r"# cafile: \S+", f"cafile: {self.dovecot.cafile}"),
+            (r"gap: [^#\n]*", "gap: 0-0 seconds "),
+            (r"business_hours: \{.*\}", "business_hours: always"),
+            (r"holidays: true", "holidays: false"),
+            (r"sent: auto", "sent: append"),
+        ):
+            text, changed = re.subn(pattern, line, text)
+            assert changed == 1, pattern
+        file.write_text(text)
+        self.environ["WHOELSE_PASSWORD"] = self.dovecot.users[self.addresses["sam@consulting.example"]]
+
+    def answers(self, who: str, text: str) -> None:
+        """A client answers the last email they got, as mail programs do."""
+        sender = self.addresses[who]
+        last: Message = message_from_bytes(self.dovecot.messages(sender)[-1])
+        answer = EmailMessage()
+        answer["From"], answer["To"], answer["Subject"] = (
+            sender,
+            self.addresses["sam@consulting.example"],
+            last["Subject"],
+        )
+        answer["Message-ID"] = f"<{abs(hash(text))}.{os.getpid()}@acme.test>"
+        answer["Date"], answer["In-Reply-To"] = datetime.now(UTC), last["Message-ID"]
+        answer["References"] = f"{last['References'] or ''} {last['Message-ID']}".strip()
+        answer.set_content(f"{text}\n")
+        with smtplib.SMTP("127.0.0.1", self.postfix.smtp_port) as smtp:
+            smtp.send_message(answer)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("page", [page for page in PAGES if sessions(page, server=True)], ids=name)
+def test_every_session_with_a_server_runs_against_real_ones(
+    page: Path, tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    outside = Outside(tmp_path, dovecot, postfix)
+    assert outside.run("whoelse init .")[0] == 0
+    outside.point_config()
+    session = Session(outside.run, loose=True)
+    for block in sessions(page, server=True):
+        for mark in block.marks:
+            if found := re.fullmatch(r"(\S+@\S+) answers: (.+)", mark):
+                outside.answers(found[1], found[2])
+        played(session, block)
