@@ -11,6 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import enrollments, outbox
 from engine.config import Config, parse_config
@@ -328,6 +330,54 @@ def test_anything_may_happen_at_any_time(event: str) -> None:
         assert line.moments
 
 
+EVENTS = st.sampled_from([e for e in ANSWERS if e != "change"])
+HAPPENED = st.tuples(EVENTS, st.integers(0, 45 * 24), st.sampled_from(["first", "second", "a", ""]))
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(sorted(SHIPPED.sequences)), st.lists(HAPPENED, max_size=6), st.integers(0, 6 * 24))
+def test_whatever_happens_nothing_leaves_that_must_not(
+    sequence: str, given: list[tuple[str, int, str]], begin: int
+) -> None:
+    inst = installation(
+        settings=CONFIG.replace("gap: 60 seconds", "variables: {ideal_client: builders, problem: tenders}")
+    )
+    begins = MONDAY + timedelta(hours=begin)
+    simulation = Simulation(inst, begins)
+    two = [PROSPECT, {"name": "Sue Okoro", "email": "sue@harbour.example"}]
+    data = lambda event, step: (
+        {"step": step, "people": two[: 1 + len(step) % 2]} if event in ("named", "introduced") or step else {}
+    )
+    answers = [Answer(timedelta(hours=h), event, data(event, step)) for event, h, step in given]
+    line = simulation.tell(sample_wish(inst, sequence, begins), answers)
+    only_what_may_leave(simulation, line)
+
+
+def only_what_may_leave(simulation: Simulation, line: Timeline) -> None:
+    standing: dict[str, str] = {}
+    dead: set[str] = set()
+    for moment in line.moments:
+        if moment.what in ("paused", "held", "stopped"):
+            standing[moment.enrollment] = moment.what
+        elif moment.what == "goes_on" or " goes to " in f" {moment.note}":
+            standing.pop(moment.enrollment, None)
+        if "the address is suppressed" in moment.note:
+            contact = simulation.book.contact(simulation.book.known[moment.enrollment].contact)
+            assert contact
+            dead.add(contact.email)
+        if moment.what == "sent":
+            assert moment.enrollment not in standing, line
+            assert moment.to not in dead, line
+            assert moment.at.weekday() < 5, line
+            assert 9 <= moment.at.hour < 17, line
+    every = [m for e in simulation.book.all_enrollments() for m in simulation.book.outbox_of(e.id)]
+    gone = [(m.enrollment, m.step, m.visit, m.attempt) for m in every if m.state in ("sent", "refused")]
+    assert len(gone) == len(set(gone))
+    assert len({m.message_id for m in every if m.message_id}) == len([m for m in every if m.message_id])
+    queued = [m for m in every if m.state in ("queued", "claimed", "data_started", "in_doubt")]
+    assert not queued, "what waits in the outbox for ever was forgotten"
+
+
 # --- what is known of the person, and what is left alone -------------------------------------------------------------
 
 
@@ -357,6 +407,19 @@ def test_whoever_is_in_it_already_is_refused_and_their_other_sequences_stand_sti
     assert [r.rule for r in rehearse(inst, FOLLOW_UP, MONDAY).refusals] == ["running"]
     other = rehearse(inst, Wish(DANA, "advocacy", {}), MONDAY)
     assert {m.sequence for m in other.moments} == {"advocacy"}
+
+
+def test_what_was_brought_is_as_it_was_when_the_simulation_ends() -> None:
+    inst = installation()
+    enrollments.enroll(inst, FOLLOW_UP, MONDAY)
+    simulation = Simulation(inst, MONDAY)
+    simulation.bring(inst.store, DANA)
+    (brought,) = simulation.book.all_enrollments()
+    line = simulation.tell(Wish(DANA, "advocacy", {}), [Answer(days(1), "reply"), Answer(days(2), "out_of_office")])
+    assert line.outcome == "paused"
+    after = simulation.book.enrollment(brought.id)
+    assert after
+    assert (after.step, after.visits, after.outcome) == (None, {}, "")
 
 
 def test_a_colleague_who_was_asked_lately_stands_against_the_ask() -> None:
