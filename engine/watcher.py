@@ -39,8 +39,8 @@ SPEAKERS = 8
 HOST_LOGIN_GAP_SECONDS = 0.02
 TRY_AGAIN_SECONDS = (0.2, 2.0)  # between the three tries to hand a message on
 FILES_WANTED = 65_536
-#: A server that has something to say each time that IDLE begins is believed so often, then polled.
-LOOKS_MAX = 5
+#: A server that announces something each time that IDLE begins, and nothing is there, is believed so often, then polled.
+LOOKS_IN_VAIN_MAX = 5
 #: Inbox first and last: a message that is moved during the read is met in one place or in the other.
 READING_ORDER: tuple[Kind, ...] = ("inbox", "junk", "archive", "all", "sent", "inbox")
 
@@ -203,10 +203,11 @@ class Watcher:
         """One visit; gives the seconds until the next one is due."""
         link = self._reached(watch)
         seconds = self._poll_seconds
-        for _ in range(LOOKS_MAX):
+        in_vain = 0
+        while in_vain < LOOKS_IN_VAIN_MAX:
             self._read_if_wanted(watch, link)
             self._answer_questions(watch, link)
-            self._read_inbox(watch, link)
+            in_vain = 0 if self._read_inbox(watch, link) else in_vain + 1
             if not watch.asked() and link.rest():
                 if link.can_idle:
                     seconds = self._idle_seconds * uniform(0.8, 1)  # not all at the same time
@@ -296,31 +297,34 @@ class Watcher:
         else:
             self._read_open_folder(watch, link, kind)
 
-    def _read_inbox(self, watch: Watch, link: Link) -> None:
-        """Read the inbox until the server announces nothing more. It announces mail together with the answer to SEARCH or
-        FETCH, though not in that answer, and IDLE does not repeat it."""
-        told: bytes | None = None
+    def _read_inbox(self, watch: Watch, link: Link) -> bool:
+        """Read the inbox until the server announces nothing more; was there anything? It announces mail together with the
+        answer to SEARCH or FETCH, though not in that answer, and IDLE does not repeat it."""
+        found, told = False, None
         while True:
             link.look_at("INBOX")
             link.told()
-            self._read_open_folder(watch, link, "inbox")
+            found = self._read_open_folder(watch, link, "inbox") or found
             before, told = told, link.told()
             if told is None or told == before:
-                return
+                return found
 
-    def _read_open_folder(self, watch: Watch, link: Link, kind: Kind) -> None:
+    def _read_open_folder(self, watch: Watch, link: Link, kind: Kind) -> bool:
+        """Hand on what is new in it; was there anything?"""
         folder = link.folders[kind]
         uidvalidity, next_uid = link.look_at(folder)
         position = self._position(watch.name, folder)
         if position is not None and position.uidvalidity == uidvalidity:
-            self._hand_on(watch, link, kind, link.uids_after(position.uid))
-            return
+            uids = link.uids_after(position.uid)
+            self._hand_on(watch, link, kind, uids)
+            return bool(uids)
         since = self._rescan(watch.name, folder)
         uids = link.uids_since(since) if since is not None else []
         self._hand_on(watch, link, kind, uids)
         last = max([next_uid - 1, *uids])
         if uids[-1:] != [last]:
             self._on_position(watch.name, folder, Position(uidvalidity, last))
+        return bool(uids)
 
     def _hand_on(self, watch: Watch, link: Link, kind: Kind, uids: list[int]) -> None:
         folder = link.folders[kind]

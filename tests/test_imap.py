@@ -261,7 +261,8 @@ def test_many_messages_come_once_each_and_in_order(
         dovecot.deliver(user, letter(name))
     diary.until_mail(*names)
     assert settled(watched.read_now("rep"))
-    assert diary.names() == names
+    assert sorted(diary.names()) == sorted(names)
+    assert [message.uid for message in diary.mail] == list(range(1, 121))
 
 
 def test_a_huge_message_is_read_in_part(dovecot: servers.Dovecot, user: str, diary: Diary, watched: Watcher) -> None:
@@ -721,6 +722,24 @@ def test_mail_announced_with_the_last_search_before_idling_is_read(diary: Diary)
         diary.until_mail("hidden")
 
 
+def test_mail_that_keeps_coming_at_the_worst_moment_is_all_read(diary: Diary) -> None:
+    def one_more(line: servers.Line, tag: str) -> bool:
+        more = len(server.mail) < len(names)
+        if more:
+            server.mail[len(server.mail) + 1] = letter(names[len(server.mail)])
+        line.say(f"+ idling\r\n* {len(server.mail)} EXISTS\r\n".encode() if more else b"+ idling\r\n")
+        line.hear()
+        line.say(f"{tag} OK done")
+        return True
+
+    names = [f"m{i}" for i in range(30)]
+    with stub(hooks={"IDLE": one_more}) as server, watching(diary) as watcher:
+        diary.positions["rep", "INBOX"] = Position(7, 0)
+        watcher.add("rep", server.account())
+        diary.until_mail(*names)
+    assert diary.names() == names
+
+
 def test_a_server_that_speaks_each_time_that_idle_begins_is_polled_and_not_pestered(diary: Diary) -> None:
     def repeat(line: servers.Line, tag: str) -> bool:
         line.say(f"+ idling\r\n* {len(server.mail)} EXISTS\r\n".encode())
@@ -1039,14 +1058,17 @@ def test_stopping_does_not_wait_for_the_dead(diary: Diary) -> None:
         threading.Event().wait(PATIENCE_SECONDS * 3)
         return True
 
-    with stub() as server:
-        with watching(diary, answer_seconds=PATIENCE_SECONDS * 3) as watcher:
-            watcher.add("rep", server.account())
-            assert settled(watcher.read_now("rep"))
-            server.hooks["EXAMINE"] = fall_silent
-            asked = watcher.read_now("rep")
-            assert silent.wait(PATIENCE_SECONDS)
-        assert asked.done() and asked.result() is False  # the watcher has stopped, long before the time-out
+    with stub() as server, watching(diary, answer_seconds=PATIENCE_SECONDS * 3) as watcher:
+        watcher.add("rep", server.account())
+        assert settled(watcher.read_now("rep"))
+        server.hooks["EXAMINE"] = fall_silent
+        asked = watcher.read_now("rep")
+        assert silent.wait(PATIENCE_SECONDS)
+        stopping = threading.Thread(target=watcher.stop)
+        stopping.start()
+        stopping.join(PATIENCE_SECONDS)
+        assert not stopping.is_alive()  # long before the time-out
+        assert asked.result(0) is False
 
 
 def test_a_hundred_mailboxes_are_watched_at_once(dovecot: servers.Dovecot, diary: Diary) -> None:
