@@ -55,7 +55,7 @@ def keys_table(keys: Mapping[str, Key], defaults: Mapping[str, str] | None = Non
     for name, key in keys.items():
         about = key.about + ("; needed" if key.required else "")
         if default := (defaults or {}).get(name):
-            about += f" (else `{default}`)"
+            about += f"; default `{default}`"
         rows.append(f"| `{name}` | {takes(key.shape.schema)} | {about} |")
     return "\n".join(row.replace("|`", "| `") for row in rows)
 

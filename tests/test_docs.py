@@ -15,18 +15,27 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage, Message
 from pathlib import Path
+from xml.etree import ElementTree
 
+import click
 import pytest
 import servers
+import yaml
 from conftest import REPS
 from transcripts import Block, Session, blocks
 
+from engine import config
 from engine.__main__ import main
-from engine.cli.app import FILES
+from engine.cli.app import FILES, app
+from engine.core import language
+from engine.core.machine import MOVES
+from engine.core.model import Event
+from engine.core.sequence import parse_sequence, parse_triggers
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-
+make = importlib.import_module("make")  # docs/make.py
+moves = importlib.import_module("moves").moves  # docs/moves.py
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MONDAY = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -53,6 +62,10 @@ def played(session: Session, block: Block) -> None:
         Path(file).write_text(block.text, encoding="utf-8")
     else:
         session.play(block)
+
+
+def fenced(page: Path, language: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language == language]
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
@@ -84,6 +97,8 @@ def test_every_session_prints_what_the_page_shows(
         return code, (said.out + said.err).replace(f"{tmp_path}/", "/home/sam/")
 
     monkeypatch.chdir(tmp_path)
+    if page.parent != ROOT:  # the README begins with nothing, the other pages in a project
+        assert run("whoelse init .")[0] == 0
     session = Session(run)
     for block in sessions(page, server=False):
         played(session, block)
@@ -178,3 +193,118 @@ def test_every_session_with_a_server_runs_against_real_ones(
             if found := re.fullmatch(r"(\S+@\S+) answers: (.+)", mark):
                 outside.answers(found[1], found[2])
         played(session, block)
+
+
+def test_every_command_that_is_shown_is_run_or_says_why_not() -> None:
+    untold = [b.where for page in PAGES for b in [*fenced(page, "sh"), *fenced(page, "bash")] if not b.mark("not run")]
+    assert not untold
+
+
+# --- the language ----------------------------------------------------------------------------------------------------
+
+SKELETON = {"name": "Example", "kind": "touch", "to": "client"}
+#: What examples speak of and do not declare.
+NEEDS = {"review_call": "datetime", "prospect": "optional person"}
+STEPS = [{"id": name, "aside": True, "email": "t"} for name in ("anyone_else", "question")]
+
+
+def as_sequence(example: object) -> dict[str, object]:
+    """A sequence around a part of one: steps, needs, handlers or scenarios."""
+    part = {"steps": example} if isinstance(example, list) else dict(example)  # type: ignore[call-overload]
+    known = {step["id"] for step in part.get("steps", ())}
+    return {
+        **SKELETON,
+        **part,
+        "needs": part.get("needs", NEEDS),
+        "steps": [*part.get("steps", ()), *(step for step in STEPS if step["id"] not in known)],
+    }
+
+
+@pytest.mark.parametrize("block", fenced(ROOT / "docs/sequences.md", "yaml"), ids=lambda block: block.where)
+def test_every_example_of_the_language_is_read_without_a_problem(block: Block) -> None:
+    example = yaml.safe_load(block.text)
+    if block.mark("file"):
+        _, problems = parse_sequence(block.mark("file") or "", block.text)
+    elif isinstance(example, list) and "id" not in example[0]:
+        triggers, problems = parse_triggers("sequences/triggers.yaml", block.text)
+        assert len(triggers) == len(example)
+    else:
+        text = yaml.safe_dump(as_sequence(yaml.load(block.text, yaml.BaseLoader)), sort_keys=False)
+        _, problems = parse_sequence("sequences/example.yaml", re.sub(r"'(true|false)'", r"\1", text))
+    assert [str(problem) for problem in problems] == []
+
+
+def test_the_page_tells_every_event_and_every_name_that_templates_know() -> None:
+    page = (ROOT / "docs/sequences.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.partition("| event | when |")[2].partition("\n\n")[0], re.M)
+    assert told == [e for e in told if e in [*language.HANDLED, *language.UNHEARD]] and set(told) == set(Event)
+    assert [name for name in language.CONTEXT if f"`{name}`" not in page] == []
+    assert [kind for kind in language.NEED_TYPES if f"`{kind}`" not in page] == []
+    assert [kind for kind in language.THREADS if f"`{kind}`" not in page] == []
+
+
+@pytest.mark.parametrize("block", fenced(ROOT / "docs/config.md", "yaml"), ids=lambda block: block.where)
+def test_every_example_of_the_config_is_yaml_with_known_keys(block: Block) -> None:
+    keys = set(re.findall(r"^(?:  (?:- )?)?([a-z_]+):", block.text, re.M))
+    known = {*config.KEYS, *config.COMPANY_KEYS, *config.MAILBOX_KEYS}
+    own = {"business_hours", "short_fridays", "anytime"}
+    assert keys <= known | own
+
+
+# --- what is made ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "content"), make.made().items(), ids=lambda item: getattr(item, "name", ""))
+def test_what_is_made_is_current(path: Path, content: str) -> None:
+    assert path.is_file() and path.read_text(encoding="utf-8") == content, f"{name(path)} is not current: make docs"
+
+
+PICTURES = sorted((ROOT / "docs").rglob("*.svg"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=name)
+def test_every_picture_is_whole_and_asks_nobody_for_anything(picture: Path) -> None:
+    text = picture.read_text(encoding="utf-8")
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert not re.search(r"<script|<image|<foreignObject|@import|@font-face|(?:href|src)=|url\((?!#)", text)
+    assert not re.search(r"https?://", text.replace("http://www.w3.org/2000/svg", ""))
+
+
+def test_the_states_are_drawn_as_the_machine_moves() -> None:
+    found = moves()
+    assert {(a, b) for a, b in found if b not in MOVES[a]} == set()
+    missing = {(a, b) for a in MOVES for b in MOVES[a] if a is not b} - found.keys()
+    assert len(missing) <= 1, f"nothing brings these about any more: {missing}"
+
+
+# --- what pages speak of ---------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings become, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name(page)} leads to {target}, which is not there"
+        assert not anchor or anchor in anchors(there), f"{name(page)} leads to {target}, and there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_and_option_that_is_spoken_of_exists(page: Path) -> None:
+    context = click.Context(app)
+    for line in re.findall(r"(?:`|^\$ )whoelse ([a-z][^`\n]*)", page.read_text(encoding="utf-8"), re.M):
+        word, *rest = line.split()
+        command = app.get_command(context, word)
+        assert command is not None, f"{name(page)}: there is no command `whoelse {word}`"
+        subs = command.commands.values() if isinstance(command, click.Group) else ()
+        known = {option for c in (command, *subs) for p in c.params for option in p.opts} | {"--help"}
+        assert [w for w in rest if w.startswith("--") and w.strip(",.;:)") not in known] == [], f"{name(page)}: {line}"
