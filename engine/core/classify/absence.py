@@ -7,11 +7,12 @@ import re
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
 
-from engine.core.classify.evidence import Evidence
+from engine.core.classify.evidence import Evidence, domain_of
 from engine.core.classify.until import until
 from engine.core.model import Event, Reading
-from engine.core.phrases import phrasebook, plain
+from engine.core.phrases import Hit, phrasebook, plain
 
+COMPANY_REACH = 40
 _ADDRESS = re.compile(r"[\w.+&'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 
 
@@ -52,7 +53,7 @@ def sent_where_written(evidence: Evidence) -> datetime | None:
 
 def unattended(evidence: Evidence) -> Reading | None:
     """`left` and `moved`: the person will not come back to this address, whatever dates and stand-ins the note names."""
-    left = evidence.says("left")
+    left = evidence.says("left") or _left_own_company(evidence)
     if left:
         return Reading(
             (Event.AUTO_REPLY,),
@@ -68,6 +69,16 @@ def unattended(evidence: Evidence) -> Reading | None:
             text=evidence.cut.text,
             note=_with_addresses("new address", evidence),
         )
+    return None
+
+
+def _left_own_company(evidence: Evidence) -> Hit | None:
+    """ "I have left Marlow Press", from an address at marlowpress: whatever a verb of leaving means elsewhere, here it is final."""
+    domain = domain_of(evidence.message.sender.email).partition(".")[0].replace("-", "")
+    for hit in phrasebook().find("left_verb", evidence.words):
+        words = evidence.words[hit.end : hit.end + COMPANY_REACH].split(".")[0].split()
+        if any(len(word) > 3 and word in domain for word in words[:4]):
+            return hit
     return None
 
 

@@ -226,6 +226,8 @@ def base_form(name: str, address: str) -> str:
     """A name in the form that the address shows: "Marka Zielińskiego" with `marek.zielinski@` is Marek Zieliński."""
     pieces = [piece for piece in _pieces(address) if len(piece) > 2]
     words = name.split()
+    if "".join(folded(word) for word in words) == "".join(_pieces(address)):
+        return name
     matched = [index for index, word in enumerate(words) if any(_alike(folded(word), piece) for piece in pieces)]
     if len(pieces) >= 2 and len(matched) >= 2 and len(words) > len(pieces):
         words = words[matched[0] : matched[0] + max(len(pieces), matched[1] - matched[0] + 1)]
