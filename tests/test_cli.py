@@ -359,6 +359,22 @@ def test_status_puts_first_what_waits_for_the_rep(whoelse: Whoelse, inst: Instal
     assert re.search(rf"{REP}: read .*is `whoelse run` running\?", ran.out.replace("\n", " "))
 
 
+def test_a_rep_sees_their_own_with_rep(project: Path, whoelse: Whoelse) -> None:
+    config = project / "config.yaml"
+    config.write_text(
+        config.read_text().replace("windows:\n", "  - {address: kim@consulting.example, name: Kim Two}\nwindows:\n", 1)
+    )
+    for rep, client in ((REP, DANA), ("kim@consulting.example", "lee@harbour.example")):
+        words = ("enroll", client, "follow_up_1_1_1", "--name", "Some Body", "--rep", rep, "-v", f"prospect={BARRY}")
+        assert whoelse(*words).code == 0
+    kims = whoelse("status", "--rep", "kim@consulting.example").out
+    assert "lee@harbour.example" in kims and DANA not in kims and REP not in kims
+    assert DANA in whoelse("status").out
+    for command in ("tasks", "replies", "drafts", "doubts", "referrals"):
+        assert whoelse(command, "--rep", REP).code == 0
+        assert whoelse(command, "--rep", "nobody@consulting.example").code == 1
+
+
 def test_nothing_that_is_printed_for_a_person_is_wider_than_a_terminal(whoelse: Whoelse, inst: Installation) -> None:
     enrolled(inst)
     sent = sends(inst, MONDAY + timedelta(days=1))
@@ -508,6 +524,21 @@ def test_an_edited_draft_leaves_word_for_word(
     assert enrollment
     letter = write(inst, enrollment, row, MONDAY)
     assert letter.subject == "Hello from Sam" and letter.text.split() == ["Hi", "Barry,", "my", "own", "words."]
+
+
+def test_an_edited_answer_in_a_conversation_keeps_its_subject_and_says_so(
+    whoelse: Whoelse, inst: Installation, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolled(inst)
+    sends(inst, MONDAY + timedelta(days=1))
+    enrollments.advance(inst, MONDAY + timedelta(days=20))  # the next is overdue by more than three days
+    (draft,) = inst.store.outbox_in(OutboxState.DRAFT)
+    editor = project / "editor.sh"
+    editor.write_text('#!/bin/sh\nprintf "Subject: Something new\\n\\nHi Dana, late but not forgotten.\\n" > "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    ran = whoelse("drafts", "edit", draft.id)
+    assert ran.code == 0 and re.search("its subject stays .Re: ", ran.out)
 
 
 def test_an_editor_that_changes_nothing_decides_nothing(

@@ -14,8 +14,10 @@ from engine.cli.options import (
     example,
     json_option,
     named_values,
+    only_rep_option,
     store_of,
     values_option,
+    whose,
     working,
 )
 from engine.cli.output import (
@@ -68,9 +70,10 @@ def _who(contact: Contact | None) -> str:
 @click.argument("email", default="")
 @click.argument("word", default="")
 @values_option
+@only_rep_option
 @config_option
 @json_option
-def replies(email: str, word: str, values: tuple[str, ...], config: Path, as_json: bool) -> None:
+def replies(email: str, word: str, values: tuple[str, ...], rep: str, config: Path, as_json: bool) -> None:
     """Answers that need a look; with EMAIL one person's in full, with WORD settles it."""
     from engine.errors import UserError
 
@@ -82,7 +85,8 @@ def replies(email: str, word: str, values: tuple[str, ...], config: Path, as_jso
             say(f"{email}: {line}")
         return
     store = store_of(loaded)
-    found = [(message, store.contact(message.contact)) for message in store.open_inbound()]
+    theirs = whose(loaded, rep)
+    found = [(m, store.contact(m.contact)) for m in store.open_inbound() if theirs(m.mailbox)]
     if email:
         contact = store.contact_at(email)
         found = [(m, c) for m, c in found if contact and c and c.id == contact.id]
@@ -134,16 +138,20 @@ def _say_replies(config: Config, found: list[tuple[InboundMessage, Contact | Non
     invoke_without_command=True,
     epilog=example("whoelse tasks", "whoelse tasks show 1f3a", "whoelse tasks done 1f3a"),
 )
+@only_rep_option
 @config_option
 @json_option
 @click.pass_context
-def list_tasks(context: click.Context, config: Path, as_json: bool) -> None:
+def list_tasks(context: click.Context, rep: str, config: Path, as_json: bool) -> None:
     """What is to do, the urgent first; `done` ticks one off."""
     if context.invoked_subcommand:
         return
     loaded = configuration(config)
     store = store_of(loaded)
-    found = sorted(store.open_tasks(), key=lambda task: (not task.urgent, task.created_at))
+    theirs = whose(loaded, rep)
+    found = sorted(
+        (t for t in store.open_tasks() if theirs(t.rep)), key=lambda task: (not task.urgent, task.created_at)
+    )
     people = {task.contact: store.contact(task.contact) for task in found}
     if as_json:
         print_json([_task_json(loaded, task, people[task.contact]) for task in found])
@@ -222,22 +230,25 @@ def finish_task(handle: str, note: str, config: Path) -> None:
         "whoelse drafts", "whoelse drafts show 1f3a", "whoelse drafts approve 1f3a", "whoelse drafts edit 1f3a"
     ),
 )
+@only_rep_option
 @config_option
 @json_option
 @click.pass_context
-def list_drafts(context: click.Context, config: Path, as_json: bool) -> None:
+def list_drafts(context: click.Context, rep: str, config: Path, as_json: bool) -> None:
     """Emails that wait for your word: show, approve, edit or reject one."""
     from engine.core.model import OutboxState
 
     if context.invoked_subcommand:
         return
     loaded = configuration(config)
+    theirs = whose(loaded, rep)
     if as_json:
         inst = working(loaded)
-        print_json([_draft_json(inst, draft) for draft in inst.store.outbox_in(OutboxState.DRAFT)])
+        waiting = [draft for draft in inst.store.outbox_in(OutboxState.DRAFT) if theirs(draft.mailbox)]
+        print_json([_draft_json(inst, draft) for draft in waiting])
         return
     store = store_of(loaded)
-    found = store.outbox_in(OutboxState.DRAFT)
+    found = [draft for draft in store.outbox_in(OutboxState.DRAFT) if theirs(draft.mailbox)]
     short = handles(draft.id for draft in found)
     rows = [(short[d.id], d.recipient, _draft_about(store, d), _draft_since(loaded, store, d)) for d in found]
     for line in table(rows) or ["No draft waits for you."]:
@@ -343,7 +354,16 @@ def edit_draft(handle: str, config: Path) -> None:
         raise UserError(
             "the draft lost its first line `Subject: …` or its text", remedy="edit it again; it still waits"
         )
-    _let_go(inst, draft, head.partition(":")[2].strip(), body.strip() + "\n")
+    chosen_subject = head.partition(":")[2].strip()
+    _let_go(inst, draft, chosen_subject, body.strip() + "\n")
+    if chosen_subject != subject and _goes_on(inst, draft):
+        say(f"It goes on in a conversation, so its subject stays {subject!r}.")
+
+
+def _goes_on(inst: Installation, draft: OutboxMessage) -> bool:
+    """Whether it is an answer in a thread, whose subject nobody changes in the middle."""
+    now_row = inst.store.outbox_message(draft.id)
+    return bool(now_row and _draft_words(inst, now_row)[0] != now_row.subject)
 
 
 def _edited(subject: str, text: str) -> str | None:
@@ -398,9 +418,10 @@ def reject_draft(handle: str, config: Path) -> None:
 )
 @click.argument("handle", metavar="[ID]", default="")
 @click.argument("word", metavar="[sent|not-sent]", default="")
+@only_rep_option
 @config_option
 @json_option
-def doubts(handle: str, word: str, config: Path, as_json: bool) -> None:
+def doubts(handle: str, word: str, rep: str, config: Path, as_json: bool) -> None:
     """Messages of which nobody knows whether they went out, with the evidence; `sent` or `not-sent` settles one."""
     from engine.core.model import OutboxState
 
@@ -408,8 +429,9 @@ def doubts(handle: str, word: str, config: Path, as_json: bool) -> None:
     if handle or word:
         _settle_doubt(loaded, handle, word)
         return
+    theirs = whose(loaded, rep)
     store = store_of(loaded)
-    found = store.outbox_in(OutboxState.IN_DOUBT)
+    found = [message for message in store.outbox_in(OutboxState.IN_DOUBT) if theirs(message.mailbox)]
     if as_json:
         fields = ("id", "recipient", "mailbox", "subject", "message_id", "step", "note")
         print_json(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.options import config_option, configuration, example, json_option, store_of
+from engine.cli.options import config_option, configuration, example, json_option, only_rep_option, store_of, whose
 from engine.cli.output import print_json, quoted, remark, say, stamp, table, when, zone_of
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ ANSWER_LINES_MAX = 6
 
 
 @commands.command("referrals", short_help="Who named or introduced whom.", epilog=example("whoelse referrals"))
+@only_rep_option
 @config_option
 @json_option
-def referrals(config: Path, as_json: bool) -> None:
+def referrals(rep: str, config: Path, as_json: bool) -> None:
     """The referral log: who named or introduced whom, and what became of it."""
     loaded = configuration(config)
+    theirs = whose(loaded, rep)
     store = store_of(loaded)
-    found = store.referrals()
+    found = [referral for referral in store.referrals() if theirs(referral.rep)]
     clients = {r.client: store.contact(r.client) for r in found}
     if as_json:
         print_json([referral_json(loaded, r, clients[r.client]) for r in found])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ values_option = click.option(
     help="A variable; repeat it for more, or for a list.",
 )
 rep_option = click.option("--rep", metavar="ADDRESS", default="", help="Whose client this is, if that is not clear.")
+only_rep_option = click.option("--rep", "rep", metavar="ADDRESS", default="", help="Only this rep's.")
 email_argument = click.argument("email")
 sequence_argument = click.argument("sequence")
 
@@ -57,6 +58,19 @@ def configuration(config: Path) -> Config:
     from engine.config import load_config
 
     return load_config(config, os.environ)
+
+
+def whose(config: Config, rep: str) -> Callable[[str], bool]:
+    """Whether a mailbox is the rep's whom `--rep` names; everybody's where it names nobody. Raises UserError."""
+    if not rep:
+        return lambda address: True
+    mailbox = config.mailbox(rep)
+    if mailbox is None:
+        from engine.errors import UserError
+
+        known = ", ".join(each.address for each in config.mailboxes)
+        raise UserError(f"{rep} is no mailbox of the config", remedy=f"there are {known}")
+    return lambda address: address == mailbox.address
 
 
 def store_of(config: Config) -> Store:

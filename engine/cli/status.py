@@ -3,14 +3,14 @@ that it comes at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.options import config_option, configuration, example, json_option, store_of
+from engine.cli.options import config_option, configuration, example, json_option, only_rep_option, store_of, whose
 from engine.cli.output import count, folded, now, print_json, say, spoken, stamp, table, when, zone_of
 
 if TYPE_CHECKING:
@@ -31,26 +31,29 @@ UNREAD_ALARM_SECONDS = 30 * 60
     epilog=example("whoelse status", "whoelse status --all"),
 )
 @click.option("--all", "everyone", is_flag=True, help="Also those who are through.")
+@only_rep_option
 @config_option
 @json_option
-def status(everyone: bool, config: Path, as_json: bool) -> None:
+def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
     """Who is where, what waits for you, and whether the mailboxes are well."""
     loaded = configuration(config)
+    theirs = whose(loaded, rep)
     store = store_of(loaded)
     people = {contact.id: contact for contact in store.contacts()}
-    chosen = [e for e in store.all_enrollments() if everyone or runs(e)]
-    waiting = _waiting(store)
+    chosen = [e for e in store.all_enrollments() if theirs(e.rep) and (everyone or runs(e))]
+    waiting = _waiting(store, theirs)
+    mailboxes = [mailbox for mailbox in loaded.mailboxes if theirs(mailbox.address)]
     if as_json:
         print_json(
             {
                 "brake": store.setting("brake") is not None,
                 "waiting": waiting,
-                "mailboxes": [_mailbox_json(mailbox, store.mailbox(mailbox.address)) for mailbox in loaded.mailboxes],
+                "mailboxes": [_mailbox_json(mailbox, store.mailbox(mailbox.address)) for mailbox in mailboxes],
                 "enrollments": [enrollment_json(loaded, e, people.get(e.contact)) for e in chosen],
             }
         )
         return
-    for line in (*_brake(store), *_waiting_lines(waiting), *_mailbox_lines(loaded, store)):
+    for line in (*_brake(store), *_waiting_lines(waiting), *_mailbox_lines(loaded, mailboxes, store)):
         say(line)
     _say_where(loaded, store, chosen, people)
 
@@ -72,14 +75,14 @@ WAITING = {
 }
 
 
-def _waiting(store: Store) -> dict[str, int]:
+def _waiting(store: Store, theirs: Callable[[str], bool]) -> dict[str, int]:
     from engine.core.model import OutboxState
 
     return {
-        "replies": len(store.open_inbound()),
-        "drafts": len(store.outbox_in(OutboxState.DRAFT)),
-        "doubts": len(store.outbox_in(OutboxState.IN_DOUBT)),
-        "tasks": len(store.open_tasks()),
+        "replies": sum(theirs(message.mailbox) for message in store.open_inbound()),
+        "drafts": sum(theirs(message.mailbox) for message in store.outbox_in(OutboxState.DRAFT)),
+        "doubts": sum(theirs(message.mailbox) for message in store.outbox_in(OutboxState.IN_DOUBT)),
+        "tasks": sum(theirs(task.rep) for task in store.open_tasks()),
     }
 
 
@@ -101,13 +104,9 @@ def _mailbox_json(mailbox: Mailbox, known: MailboxState | None) -> dict[str, Any
     }
 
 
-def _mailbox_lines(config: Config, store: Store) -> list[str]:
+def _mailbox_lines(config: Config, mailboxes: Sequence[Mailbox], store: Store) -> list[str]:
     """A mailbox that is well is one line; what is wrong with one says what to do."""
-    lines = [
-        line
-        for m in config.mailboxes
-        for line in folded(f"{m.address}: {_health(config, m, store.mailbox(m.address))}")
-    ]
+    lines = [line for m in mailboxes for line in folded(f"{m.address}: {_health(config, m, store.mailbox(m.address))}")]
     return [*lines, ""]
 
 
