@@ -225,10 +225,9 @@ class Notebook(Store):
         self._doing[after.id] = step if said == f"{step}: done" else ""
         self._handled_by(after, said)
         if said.startswith(f"{step}: skipped"):
-            self._write(after, at, "event", "skipped", step, said.removeprefix(f"{step}: skipped: "), step=step)
+            self._write(after, at, "event", "skipped", step, said.removeprefix(f"{step}: "), step=step)
         elif after.state in STANDING and (after.state, after.reason) != (before.state, before.reason):
-            word = after.outcome or after.reason
-            self._write(after, at, "event", after.state, word, _cause(said, after.state, word), step=after.step or "")
+            self._write(after, at, "event", after.state, after.outcome or after.reason, said, step=after.step or "")
         elif after.in_hand == "draft" != before.in_hand:
             self._unnamed.append(len(self.moments))
             self._write(after, at, "event", "draft", step, said.removeprefix(f"{step}: "), step=step)
@@ -241,11 +240,6 @@ class Notebook(Store):
         event = said.partition(":")[0]
         if event in EVENTS:
             self.handled.add((of.sequence, of.answered, event))
-
-
-def _cause(said: str, state: str, word: str) -> str:
-    """What is not told already by the state and its word: `declined: stopped: not_confirmed` is about a `declined`."""
-    return "" if said == word else said.removesuffix(f"{state}: {word}").removesuffix(": ")
 
 
 def _moved(reason: str) -> str:

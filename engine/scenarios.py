@@ -236,8 +236,16 @@ def _line(moment: Moment) -> str:
     words = f"{moment.what} {moment.word}".strip() if moment.what != "event" else "event"
     task = f" ({moment.step})" if moment.what == "task" and moment.step else ""
     quoted = f' "{moment.subject}"' if moment.subject and moment.what != "started" else ""
-    note = f": {moment.note}" if moment.note else ""
+    cause = _cause(moment)
+    note = f": {cause}" if cause else ""
     return f"{_local(moment):%a %Y-%m-%d %H:%M} {words}{task}{quoted}{note}"
+
+
+def _cause(moment: Moment) -> str:
+    """The note without what is said by the word already: `declined: stopped: not_confirmed` is about a `declined`."""
+    if moment.note == moment.word:
+        return ""
+    return moment.note.removesuffix(f"{moment.what}: {moment.word}").removesuffix(": ").removeprefix(f"{moment.what}: ")
 
 
 def _table(moments: Sequence[Moment]) -> str:
