@@ -4,6 +4,7 @@ with a traceback."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -252,6 +253,14 @@ def test_a_password_in_the_config_is_not_repeated(project: Path, capsys: pytest.
     config("{ env: WHOELSE_PASSWORD }", "hunter2")(project)
     assert main(["status"]) == 2
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_a_login_that_fails_is_in_the_json_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere(project)
+    assert main(["check", "--connect", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False and found["problems"] == []
+    assert [(login["server"], login["ok"]) for login in found["connections"]] == [("SMTP", False), ("IMAP", False)]
 
 
 # --- what needs a world of its own -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import config_option, configuration, example, json_option
-from engine.cli.output import count, print_json, remark, say
+from engine.cli.output import count, print_json, say
 
 if TYPE_CHECKING:
     from engine.config import Config, Mailbox
@@ -126,12 +126,13 @@ def check(connect: bool, config: Path, as_json: bool) -> None:
 
     loaded, problems = _checked(config)
     ok = not has_errors(problems)
-    if as_json:
-        print_json({"ok": ok, "problems": [_as_json(problem) for problem in problems]})
-    else:
+    if not as_json:
         _say_problems(problems)
-    if connect and loaded and ok:
-        ok = _connect(loaded, remark if as_json else say)
+    logins = _connect(loaded, say if not as_json else None) if connect and loaded and ok else []
+    ok = ok and all(login["ok"] for login in logins)
+    if as_json:
+        found = {"ok": ok, "problems": [_as_json(problem) for problem in problems]}
+        print_json({**found, "connections": logins} if connect else found)
     sys.exit(0 if ok else 1)
 
 
@@ -169,32 +170,37 @@ def _say_problems(problems: Sequence[Problem]) -> None:
     say(", ".join(said + ([count(warnings, "warning")] if warnings else [])) + ".")
 
 
-def _connect(config: Config, tell: Callable[[str], None]) -> bool:
-    """Logs in everywhere; what goes wrong with one server does not hide the others."""
-    reached = [_log_in(mailbox, kind, tell) for mailbox in config.mailboxes for kind in ("SMTP", "IMAP")]
-    return all(reached)
+def _connect(config: Config, tell: Callable[[str], None] | None) -> list[dict[str, Any]]:
+    """Logs in everywhere and tells each as it is known; what goes wrong with one server does not hide the others."""
+    logins = []
+    for mailbox in config.mailboxes:
+        for kind in ("SMTP", "IMAP"):
+            problem, folders = _log_in(mailbox, kind)
+            logins.append(
+                {"mailbox": mailbox.address, "server": kind, "ok": not problem, "problem": problem, "folders": folders}
+            )
+            if tell:
+                listed = ", ".join(f"{role} is {name!r}" for role, name in sorted(folders.items()))
+                tell(f"{mailbox.address}: {kind} {problem or 'works'}" + (f": {listed}" if listed else ""))
+    return logins
 
 
-def _log_in(mailbox: Mailbox, kind: str, tell: Callable[[str], None]) -> bool:
+def _log_in(mailbox: Mailbox, kind: str) -> tuple[str, dict[str, str]]:
+    """What is wrong (or nothing), and the folders by their roles."""
     import asyncio
 
     from engine import imap, smtp
     from engine.daemon import account
     from engine.errors import UserError
 
-    folders: Mapping[str, str] = {}
     try:
         reached = account(mailbox, kind.lower())
-        if kind == "SMTP":
-            problem = asyncio.run(smtp.check(reached))
-        else:
-            found = imap.check(reached)
-            problem, folders = (found, {}) if isinstance(found, str) else (None, {str(k): v for k, v in found.items()})
+        found = asyncio.run(smtp.check(reached)) if kind == "SMTP" else imap.check(reached)
     except UserError as error:
-        problem = str(error)
-    listed = ", ".join(f"{role} is {name!r}" for role, name in sorted(folders.items()))
-    tell(f"{mailbox.address}: {kind} {problem or 'works'}" + (f": {listed}" if listed else ""))
-    return problem is None
+        return str(error), {}
+    if isinstance(found, Mapping):
+        return "", {str(role): name for role, name in found.items()}
+    return found or "", {}
 
 
 # --- test, schema ----------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
             {
                 "brake": store.setting("brake") is not None,
                 "waiting": waiting,
-                "mailboxes": [_mailbox_json(mailbox, store.mailbox(mailbox.address)) for mailbox in mailboxes],
+                "mailboxes": [_mailbox_json(loaded, mailbox, store.mailbox(mailbox.address)) for mailbox in mailboxes],
                 "enrollments": [enrollment_json(loaded, e, people.get(e.contact)) for e in chosen],
             }
         )
@@ -91,15 +91,16 @@ def _waiting_lines(waiting: Mapping[str, int]) -> list[str]:
     return ["Waiting for you:", *table(rows, "  "), ""] if rows else ["Nothing waits for you.", ""]
 
 
-def _mailbox_json(mailbox: Mailbox, known: MailboxState | None) -> dict[str, Any]:
+def _mailbox_json(config: Config, mailbox: Mailbox, known: MailboxState | None) -> dict[str, Any]:
+    zone = config.place(mailbox).zone
     read = known and known.read_at.year > 1970 and known.read_at
     return {
         "address": mailbox.address,
-        "read_at": stamp(read or None, "UTC"),
+        "read_at": stamp(read or None, zone),
         "read_error": known.read_error if known else "",
-        "paused_until": stamp(known.paused_until, "UTC") if known and known.paused_until > now() else None,
+        "paused_until": stamp(known.paused_until, zone) if known and known.paused_until > now() else None,
         "paused_why": known.paused_why if known and known.paused_until > now() else "",
-        "sent_today": known.sent_today if known else 0,
+        "sent_today": _sent_today(known, zone),
         "per_day": mailbox.per_day,
     }
 
@@ -118,16 +119,17 @@ def _health(config: Config, mailbox: Mailbox, known: MailboxState | None) -> str
         return f"cannot be read since {when(known.read_failed_at, zone)}: {known.read_error}"
     if known.paused_until > at:
         return f"sends nothing until {when(known.paused_until, zone)}: {known.paused_why}"
-    today = known.sent_today if known.day == at.astimezone(_zone(zone)).date().isoformat() else 0
-    read = f"read {when(known.read_at, zone)}, {today} of {mailbox.per_day} sent today"
+    read = f"read {when(known.read_at, zone)}, {_sent_today(known, zone)} of {mailbox.per_day} sent today"
     old = (at - known.read_at).total_seconds() > UNREAD_ALARM_SECONDS
     return read + (": is `whoelse run` running?" if old else "")
 
 
-def _zone(name: str) -> Any:
+def _sent_today(known: MailboxState | None, zone: str) -> int:
+    """The store counts by the rep's day, and the count stays until the next email."""
     from zoneinfo import ZoneInfo
 
-    return ZoneInfo(name)
+    same_day = known is not None and known.day == now().astimezone(ZoneInfo(zone)).date().isoformat()
+    return known.sent_today if known and same_day else 0
 
 
 def enrollment_json(config: Config, e: Enrollment, contact: Contact | None) -> dict[str, Any]:
