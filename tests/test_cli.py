@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+import servers
 
 from engine import enrollments, outbox
 from engine.__main__ import main
@@ -252,6 +253,25 @@ def test_a_page_of_previews_holds_no_script_and_escapes_names(project: Path, who
     page = Path(ran.out.strip())
     assert "<script" not in page.read_text()
     page.unlink()
+
+
+@pytest.mark.real
+def test_check_connect_logs_in_to_real_servers_and_finds_the_folders(
+    project: Path, whoelse: Whoelse, monkeypatch: pytest.MonkeyPatch, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    address, password = next((user, secret) for user, secret in dovecot.users.items() if user.startswith("rep"))
+    (project / "config.yaml").write_text(
+        f"mailboxes:\n  - address: {address}\n    name: Sam Carter\n    cafile: {dovecot.cafile}\n"
+        f"    smtp: {{host: localhost, port: {postfix.submission_port}, security: starttls}}\n"
+        f"    imap: {{host: localhost, port: {dovecot.imaps_port}, security: tls}}\n    password: {{env: REP_PASSWORD}}\n"
+    )
+    monkeypatch.setenv("REP_PASSWORD", password)
+    ran = whoelse("check", "--connect")
+    assert ran.code == 0, ran.out
+    assert f"{address}: SMTP works" in ran.out and "sent is 'Sent'" in ran.out
+    monkeypatch.setenv("REP_PASSWORD", "wrong-one")
+    ran = whoelse("check", "--connect")
+    assert ran.code == 1 and ran.out.count("password") >= 2 and "wrong-one" not in ran.out
 
 
 # --- enroll ----------------------------------------------------------------------------------------------------------
