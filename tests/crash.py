@@ -47,19 +47,21 @@ SHORT = {
 READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
 SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
 STEPS = ("first", "second", "third")
-LIFE_SECONDS, END_SECONDS = 4.0, 60.0
+LIFE_SECONDS, END_SECONDS, CROWD_SECONDS = 4.0, 60.0, 400.0
 
 CONFIG = """
 store: "{store}"
 secret: secret.key
 company: {{name: Demo, domains: [demo.test], zone: UTC}}
 mailboxes:
+"""
+MAILBOX = """
   - address: {rep}
     name: Sam Carter
     smtp: {{host: 127.0.0.1, port: {smtp}, security: none}}
     imap: {{host: 127.0.0.1, port: {imap}, security: none}}
     password: {{env: REP_PASSWORD}}
-    per_day: 100
+    per_day: 2000
     gap: 0-0 seconds
     sent: {sent}
 """
@@ -200,13 +202,13 @@ class Story:
     """Three emails to each of some contacts, and a daemon that is killed again and again while they answer."""
 
     def __init__(
-        self, folder: Path, dovecot: servers.Dovecot, rep: str, server: Accepting, store: str, sent: str, seed: int
+        self, folder: Path, dovecot: servers.Dovecot, reps: list[str], server: Accepting, store: str, sent: str, seed: int
     ) -> None:
-        self.folder, self.dovecot, self.rep, self.server, self.sent = folder, dovecot, rep, server, sent
+        self.folder, self.dovecot, self.reps, self.server, self.sent = folder, dovecot, reps, server, sent
         self.chance = random.Random(seed)
-        self.environ = {**os.environ, "REP_PASSWORD": dovecot.users[rep]}
-        config = CONFIG.format(store=store, rep=rep, smtp=server.port, imap=dovecot.imap_port, sent=sent)
-        (folder / "config.yaml").write_text(config)
+        self.environ = {**os.environ, "REP_PASSWORD": dovecot.users[reps[0]]}
+        boxes = [MAILBOX.format(rep=rep, smtp=server.port, imap=dovecot.imap_port, sent=sent) for rep in reps]
+        (folder / "config.yaml").write_text(CONFIG.format(store=store) + "".join(boxes))
         for name, text in (("sequences/three.yaml", SEQUENCE), ("templates/three/mail.md", TEMPLATE)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
@@ -219,7 +221,7 @@ class Story:
         )
 
     def file(self, raw: bytes) -> None:
-        self.dovecot.append(self.rep, "Sent", raw, "\\Seen")
+        self.dovecot.append(self.reps[0], "Sent", raw, "\\Seen")
 
     def tell(self, deaths: int) -> None:
         """The whole story; afterwards `faults` says what did not hold."""
@@ -232,7 +234,8 @@ class Story:
         self.live("never", until=self.is_over, patience=END_SECONDS)
 
     def enroll(self, number: int) -> None:
-        wish = Wish(f"client{number}@acme.test", "three", {}, contact={"name": f"Dana {number}"})
+        rep = self.reps[number % len(self.reps)]
+        wish = Wish(f"client{number}@acme.test", "three", {}, rep, contact={"name": f"Dana {number}"})
         assert not isinstance(enroll(self.inst, wish, datetime.now(UTC)), list)
 
     def next_death(self) -> str:
@@ -264,8 +267,44 @@ class Story:
             process.wait()
             self.deaths.append(point)
 
+    def daemon(self, planned: str = "never") -> subprocess.Popen[bytes]:
+        command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned]
+        with (self.folder / "daemon.log").open("ab") as log:
+            return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent)
+
+    def crowd(self, daemons: int, contacts: int, blows: int) -> None:
+        """Several daemons share the work; again and again one of them is killed, or frozen for longer than an attempt may last."""
+        for number in range(contacts):
+            self.enroll(number)
+        crowd = [self.daemon() for _ in range(daemons)]
+        end = time.monotonic() + CROWD_SECONDS
+        try:
+            for _ in range(blows):
+                time.sleep(self.chance.uniform(0.5, 2.0))
+                self.strike(crowd, self.chance.randrange(daemons))
+            while not self.is_over():
+                assert time.monotonic() < end, (self.folder / "daemon.log").read_text()[-3000:]
+                time.sleep(0.3)
+        finally:
+            for process in crowd:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+            for process in crowd:
+                process.wait(60)
+
+    def strike(self, crowd: list[subprocess.Popen[bytes]], who: int) -> None:
+        if self.chance.random() < 0.5:
+            crowd[who].kill()
+            crowd[who].wait()
+            crowd[who] = self.daemon()
+            self.deaths.append("kill")
+            return
+        crowd[who].send_signal(signal.SIGSTOP)
+        threading.Timer(self.chance.uniform(1, 6), crowd[who].send_signal, (signal.SIGCONT,)).start()
+        self.deaths.append("freeze")
+
     def has_read(self) -> bool:
-        return self.inst.store.position(self.rep, "INBOX") is not None
+        return self.inst.store.position(self.reps[-1], "INBOX") is not None
 
     def is_over(self) -> bool:
         """Nothing is on its way any more, and every answer has been read."""
@@ -284,10 +323,10 @@ class Story:
             return
         _, message_id, who, _ = self.chance.choice(waiting)
         lines = (
-            f"From: {who}", f"To: {self.rep}", "Subject: Re: Hello", f"In-Reply-To: {message_id}",
+            f"From: {who}", f"To: {self.reps[0]}", "Subject: Re: Hello", f"In-Reply-To: {message_id}",
             f"References: {message_id}", f"Message-ID: <answer.{who}>", "", "Interesting. When could we talk?", "",
         )  # fmt: skip
-        self.dovecot.deliver(self.rep, "\r\n".join(lines).encode(), who)
+        self.dovecot.deliver(self.reps[0], "\r\n".join(lines).encode(), who)
         self.answers[who] = time.time()
 
     def read(self) -> list[str]:

@@ -12,6 +12,7 @@ import servers
 from conftest import REPS
 
 STORIES, DEATHS = 5, 6
+DAEMONS, MAILBOXES, CONTACTS, BLOWS = 4, 6, 600, 16
 pytestmark = pytest.mark.real
 
 
@@ -20,13 +21,16 @@ def store(request: pytest.FixtureRequest) -> str:
     """The store of a story: a file of its own, or a database of its own."""
     if request.param == "sqlite":
         return "whoelse.db"
+    return new_database(request.getfixturevalue("postgres_url"))
+
+
+def new_database(url: str) -> str:
     import psycopg
 
-    base = request.getfixturevalue("postgres_url")
     name = f"crash_{uuid.uuid4().hex}"
-    with psycopg.connect(base, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return servers.other_database(base, name)
+    return servers.other_database(url, name)
 
 
 @pytest.mark.parametrize("seed", range(STORIES))
@@ -35,9 +39,30 @@ def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
     sent: str, seed: int, store: str, tmp_path: Path, dovecot: servers.Dovecot
 ) -> None:
     with crash.accepting() as server:
-        story = crash.Story(tmp_path, dovecot, REPS.pop(), server, store, sent, seed)
+        story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, store, sent, seed)
         story.tell(DEATHS)
         told = f"seed {seed}, deaths: {story.deaths}"
         assert story.faults() == [], told
         assert len(story.deaths) == DEATHS
+        story.inst.store.close()
+
+
+def test_many_daemons_share_the_work_and_double_nothing(
+    tmp_path: Path, dovecot: servers.Dovecot, postgres_url: str
+) -> None:
+    with crash.accepting() as server:
+        reps = [REPS.pop() for _ in range(MAILBOXES)]
+        story = crash.Story(tmp_path, dovecot, reps, server, new_database(postgres_url), "append", seed=1)
+        story.crowd(DAEMONS, CONTACTS, BLOWS)
+        assert story.faults() == []
+        assert len(server.ids()) > 0.9 * CONTACTS * len(crash.STEPS)
+        story.inst.store.close()
+
+
+def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot: servers.Dovecot) -> None:
+    with crash.accepting() as server:
+        story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=1)
+        for _ in range(2):
+            crash.take(server, "dana@acme.test", b"Message-ID: <twice@demo.test>\r\n\r\nHello\r\n")
+        assert story.faults() == ["accepted 2 times: <twice@demo.test>"]
         story.inst.store.close()

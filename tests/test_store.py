@@ -858,3 +858,11 @@ def test_every_verb_of_the_store_is_tried_here() -> None:
     verbs = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
     untried = {verb for verb in verbs if not re.search(rf"\.{verb}\(", here)}
     assert untried == set()
+
+
+def test_after_a_restore_what_was_frozen_is_in_doubt_before_it_was_sent(store: Store, queued: Any) -> None:
+    of, message, _ = queued
+    claimed = frozen(store, of, message)
+    assert store.doubt_claim(claimed, "the store was restored")
+    assert not store.doubt_claim(claimed, "the store was restored")
+    assert [m.state for m in store.outbox_of(of.id)] == [OutboxState.IN_DOUBT]
