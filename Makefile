@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/whoelse demo
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# Makes anew what is generated in docs/; a test holds that what is checked in is current.
+docs: $(VENV)/.test
+	@$(BIN)/python docs/make.py
 
 $(VENV)/.demo: pyproject.toml
 	@$(MAKE) --no-print-directory install EXTRAS=demo STAMP=$@
