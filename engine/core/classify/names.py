@@ -10,6 +10,7 @@ from engine.core.phrases import folded, phrasebook, plain
 
 NAME_WORDS_MAX = 5
 COMMON_PREFIX_MIN = 3
+LONG_PREFIX = 5
 
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽȘȚ"
 _TOKEN = rf"(?:[{_UP}][a-z]{{0,4}}\.(?=\s?[{_UP}])|[{_UP}][\w'’]*(?:-[\w'’]+)*)"
@@ -213,7 +214,8 @@ def _short_forms(parts: list[str], initials: str) -> frozenset[str]:
 
 def _alike(part: str, piece: str) -> bool:
     common = _common(part, piece)
-    return common >= COMMON_PREFIX_MIN and common >= min(len(part), len(piece)) - 2 and abs(len(part) - len(piece)) <= 5
+    near = common >= min(len(part), len(piece)) - 2 or common >= LONG_PREFIX
+    return common >= COMMON_PREFIX_MIN and near and abs(len(part) - len(piece)) <= 5
 
 
 def _common(one: str, other: str) -> int:
@@ -236,6 +238,8 @@ def base_form(name: str, address: str) -> str:
 
 def _base_word(word: str, pieces: list[str]) -> str:
     low = folded(word)
+    if low in pieces and word[-1] in "ąę":
+        return word[:-1] + low[-1]
     if len(low) != len(word) or low in pieces or any(low in piece for piece in pieces):
         return word
     for piece in pieces:

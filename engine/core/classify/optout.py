@@ -10,6 +10,8 @@ from engine.core.model import Event, Reading
 from engine.core.phrases import phrasebook
 
 WORDS_MAX = 1500
+#: Outside any thread a longer text is an advertisement that offers to unsubscribe.
+STRANGER_WORDS_MAX = 300
 _BUTTON = re.compile(r"\+unsub[\w-]*@|unsubscribe[\w.+-]*@", re.I)
 #: A text of so few words whose every word is the request.
 SHORT = 4
@@ -30,7 +32,7 @@ def opted_out(evidence: Evidence) -> str:
     words = evidence.words
     if not words and phrasebook().equals("optout", evidence.subject):
         return "optout:subject"
-    if not words or len(words) > WORDS_MAX:
+    if not words or len(words) > (WORDS_MAX if evidence.message.in_reply_to else STRANGER_WORDS_MAX):
         return ""
     for sentence in evidence.sentences:
         hit = _asks(sentence, evidence)

@@ -3,13 +3,19 @@ do it later, a joke. One of them, and the answer is a `reply` for the rep: a wro
 
 from __future__ import annotations
 
+import re
+
 from engine.core.classify.evidence import Evidence
 from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
+#: What stands behind a no that is an answer.
+_STOP = re.compile(r"[,.!–—;:]|\s-\s")
+NO_MAX = 14
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
-BARE_YES_WORDS_MAX = 8
+GREETING_WORDS_MAX = 4
+BARE_YES_WORDS_MAX = 30
 
 
 def decided(evidence: Evidence) -> tuple[str, str]:
@@ -30,7 +36,7 @@ def declined(evidence: Evidence) -> str:
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = evidence.hits("no", words)
-    lone = _alone(evidence, "no_alone")
+    lone = _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
     if not hits and not lone:
         return ""
     if evidence.says("softening", words):
@@ -47,7 +53,7 @@ def confirmed(evidence: Evidence) -> str:
     lone = _alone(evidence, "yes_alone")
     if not hits and not lone:
         return ""
-    if evidence.says("doubt", words) or _about_something_else(evidence, hits):
+    if evidence.says("doubt", words) or _about_something_else(evidence, hits) or not (lone or _comes_first(evidence)):
         return ""
     return f"yes:{hits[0].language if hits else lone}"
 
@@ -61,6 +67,26 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     if book.has("asks_confirm", asked):
         return generic and not _is_all_there_is(evidence)
     return generic or evidence.says("future") is not None or book.has("asks_other", asked)
+
+
+def _leading_no(evidence: Evidence) -> str:
+    """ "No, you did not.": a no with a stop behind it begins the answer, and nothing in the rest is glad."""
+    first = evidence.cut.text.lstrip().split("\n")[0]
+    head, stop, _ = _STOP.sub("\0", first, count=1).partition("\0")
+    if not stop or len(head) > NO_MAX or evidence.says("yes") or evidence.says("idioms") or evidence.says("praise"):
+        return ""
+    hit = phrasebook().starts("no_alone", plain(head))
+    return hit.language if hit and hit.end == len(plain(head)) else ""
+
+
+def _closing_no(evidence: Evidence) -> str:
+    """ "… but no.": a sentence whose last words are a no."""
+    for sentence in evidence.sentences[:3]:
+        bare = sentence.strip(" .!")
+        hit = next((hit for hit in evidence.hits("no_end", bare) if hit.end == len(bare)), None)
+        if hit:
+            return hit.language
+    return ""
 
 
 def _masked(words: str, hits: list[Hit]) -> str:
@@ -89,3 +115,22 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     if evidence.says("future") or evidence.says("softening"):
         return False
     return len(evidence.words.split()) <= BARE_YES_WORDS_MAX or evidence.says("praise") is not None
+
+
+def _comes_first(evidence: Evidence) -> bool:
+    """Whether the answer begins with the yes, or says what was confirmed: "Great. Another survey. Yes, perfect." does neither."""
+    said = [
+        one
+        for one in evidence.sentences
+        if len(one.split()) > GREETING_WORDS_MAX or evidence.says("yes", one) or is_cjk(one)
+    ]
+    return bool(said) and (evidence.says("yes", said[0]) is not None or phrasebook().has("yes_said", evidence.words))
+
+
+def _is_greeting(sentence: str) -> bool:
+    """ "Hi Kim" on a line of its own: few words and no full stop."""
+    return (
+        len(sentence.split()) <= GREETING_WORDS_MAX
+        and not sentence.endswith((".", "?"))
+        or (is_cjk(sentence) and len(sentence) < 12)
+    )
