@@ -261,9 +261,10 @@ def test_nothing_starts_for_a_suppressed_address(there: Any) -> None:
     here.store.suppress(DANA, "unsubscribed", here.now)
     assert report(here).lines == ("nps: nudge was not started: dana@acme.test is suppressed (unsubscribed)",)
     triggers.advance(here.inst, here.now)
+    before = story(here)
     here.later(days=2)
     triggers.advance(here.inst, here.now)
-    assert sequences(here) == []
+    assert (sequences(here), story(here)) == ([], before)
 
 
 def test_a_client_of_nobody_is_told_and_not_guessed(there: Any) -> None:
@@ -372,6 +373,15 @@ def test_an_introduction_that_was_heard_starts_nothing_a_second_time(there: Any)
     before = story(here)
     triggers.advance(here.inst, here.now)
     assert [key for key, _ in sequences(here)].count("thanks") == 1
+    assert story(here) == before
+
+
+def test_a_moment_that_has_acted_never_acts_again(there: Any) -> None:
+    here = there("- {referral: named, if: '1 > 2', start: update}\n")
+    inbox.mark(here.inst, DANA, "named", {"prospect": f"Barry Jones <{BARRY}>"}, here.now)
+    (moment,) = here.store.moments_of(here.store.contact_at(DANA).id)
+    before = story(here)
+    assert triggers.fire(here.inst, moment, here.now) == Outcome(False)
     assert story(here) == before
 
 
@@ -567,6 +577,14 @@ def test_a_schedule_that_is_edited_begins_anew_with_its_next_time(there: Any) ->
     here.work()
     quarters(here, "2026-05-01T09:00")
     assert len(begun(here)) == 2
+
+
+def test_a_schedule_that_only_moves_in_the_file_misses_nothing(there: Any) -> None:
+    here = there(QUARTERLY)
+    quarters(here, "2026-03-30")
+    here.inst = Installation(here.inst.config, here.store, with_triggers("# on top\n" + ASK + QUARTERLY), b"k")
+    quarters(here, "2026-04-01T09:00")
+    assert len(begun(here)) == 1
 
 
 def test_a_clock_that_goes_back_starts_nobody_again(there: Any) -> None:
