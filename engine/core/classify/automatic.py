@@ -45,7 +45,7 @@ def automatic(evidence: Evidence) -> Reading | None:
     left_or_moved = unattended(evidence)
     if left_or_moved:
         return left_or_moved
-    if is_absent(evidence):
+    if is_absent(evidence) or _names_a_return(evidence):
         return Reading(
             (Event.OUT_OF_OFFICE,),
             f"absence:{how}",
@@ -129,6 +129,14 @@ def by_words(evidence: Evidence) -> str:
     if nobody and (evidence.says("challenge") or evidence.says("absence_text")):
         return "words:sender"
     return ""
+
+
+def _names_a_return(evidence: Evidence) -> bool:
+    """A machine that says when somebody is back speaks of an absence, in whatever words; one that acknowledges receipt does not."""
+    receipt = (
+        evidence.says("auto_text") or evidence.says("challenge") or phrasebook().has("ticket_subject", evidence.subject)
+    )
+    return not receipt and when_back(evidence) is not None
 
 
 def _is_bulk(evidence: Evidence) -> bool:

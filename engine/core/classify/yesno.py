@@ -11,6 +11,7 @@ from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 #: What stands behind a no that is an answer.
 _STOP = re.compile(r"[,.!–—;:]|\s-\s")
 NO_MAX = 14
+ALONE_WORDS_MAX = 8
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
@@ -50,7 +51,7 @@ def confirmed(evidence: Evidence) -> str:
     if len(words.split()) > YES_WORDS_MAX:
         return ""
     hits = evidence.hits("yes", evidence.words)
-    lone = _alone(evidence, "yes_alone")
+    lone = _alone(evidence, "yes_alone") if len(words.split()) <= ALONE_WORDS_MAX else ""
     if not hits and not lone:
         return ""
     if evidence.says("doubt", words) or _about_something_else(evidence, hits) or not (lone or _comes_first(evidence)):
@@ -119,11 +120,7 @@ def _is_all_there_is(evidence: Evidence) -> bool:
 
 def _comes_first(evidence: Evidence) -> bool:
     """Whether the answer begins with the yes, or says what was confirmed: "Great. Another survey. Yes, perfect." does neither."""
-    said = [
-        one
-        for one in evidence.sentences
-        if len(one.split()) > GREETING_WORDS_MAX or evidence.says("yes", one) or is_cjk(one)
-    ]
+    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
     return bool(said) and (evidence.says("yes", said[0]) is not None or phrasebook().has("yes_said", evidence.words))
 
 
