@@ -54,7 +54,13 @@ def bounce(evidence: Evidence) -> Reading | None:
         return None
     temporary, permanent = _formats(evidence)
     refused = phrasebook().has("refused_text", said) or (daemon and _gives_a_reason(said))
-    if not (failed or temporary or permanent or (refused and (daemon or subject)) or (daemon and subject)):
+    if not (
+        failed
+        or temporary
+        or permanent
+        or (refused and (daemon or (subject and _from_system(evidence))))
+        or (daemon and subject)
+    ):
         return None
     severity = _severity(said, report, temporary, permanent, evidence)
     status = STATUS.search(report)
@@ -68,6 +74,16 @@ def bounce(evidence: Evidence) -> Reading | None:
         recipients=tuple(dict.fromkeys(addresses))[:RECIPIENTS_MAX],
         status=status[1] if status else None,
         originals=originals(evidence.message),
+    )
+
+
+def _from_system(evidence: Evidence) -> bool:
+    """Not a postmaster by name, but no person either: a gateway's address, no return path, or a report by its type."""
+    path = evidence.header("return-path").strip()
+    return (
+        bool(_SYSTEM.match(evidence.message.sender.email))
+        or path == "<>"
+        or "report" in evidence.header("content-type").lower()
     )
 
 

@@ -15,7 +15,7 @@ INTRODUCED_MAX = 5
 _ROLE = re.compile(
     r"^(info|hello|office|contact|kontakt|support|help|sales|admin|team|mail|billing|accounts?|invoices?|rechnung|buchhaltung|hr|jobs|press|"
     r"no[-_.]?reply|postmaster|service|reception|orders?|news|newsletter|marketing|legal|privacy|bcc|dropbox|crm|log|archive|unsubscribe|list|"
-    r"all|everyone|staff|abuse|webmaster|helpdesk|servicedesk|tickets?)([-_.+].*)?@",
+    r"driver|drivers|dispatch|delivery|deliveries|warehouse|shipping|logistics|purchasing|einkauf|buero|compras|achats|ventas|all|everyone|staff|abuse|webmaster|helpdesk|servicedesk|tickets?)([-_.+].*)?@",
     re.I,
 )
 
