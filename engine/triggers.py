@@ -302,9 +302,7 @@ def _round(inst: Installation, trigger: Trigger, slot: str, now: datetime) -> No
 def _yearly(inst: Installation, trigger: Trigger, now: datetime) -> None:
     by = f"the yearly {trigger.yearly}"
     for contact in _audience(inst, trigger, now):
-        given = str(contact.fields.get(trigger.yearly) or "")
-        if not given:
-            continue
+        given = str(contact.fields[trigger.yearly])
         with inst.store.transaction():
             year = _year_at_hand(inst, trigger, contact, given, now)
             if year:
@@ -336,6 +334,8 @@ def _audience(inst: Installation, trigger: Trigger, now: datetime) -> Iterator[C
     """Whom a schedule is for: clients, those of them who referred, or those for whom `for:` and `if:` hold; never anybody
     suppressed. A question that cannot be answered is no yes; where nobody could be asked it is told."""
     chosen = inst.store.referrers() if trigger.audience == "referrers" else inst.store.clients()
+    if trigger.yearly:
+        chosen = [contact for contact in chosen if contact.fields.get(trigger.yearly)]
     asked = [e for e in (trigger.audience, trigger.condition) if e and e not in ("clients", "referrers")]
     unanswered: list[str] = []
     for contact in chosen:
