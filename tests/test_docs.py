@@ -154,7 +154,6 @@ class Outside:
             (r"gap: [^#\n]*", "gap: 0-0 seconds "),
             (r"business_hours: \{.*\}", "business_hours: always"),
             (r"holidays: true", "holidays: false"),
-            (r"sent: auto", "sent: append"),
         ):
             text, changed = re.subn(pattern, line, text)
             assert changed == 1, pattern
