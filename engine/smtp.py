@@ -260,7 +260,9 @@ async def authenticate(smtp: aiosmtplib.SMTP, account: Account, timeouts: Timeou
     wanted = {"xoauth2": smtp.auth_xoauth2} if account.oauth else logins
     offered = [name for name in wanted if name in [method.lower() for method in smtp.server_auth_methods]]
     if not offered:
-        raise SMTPException(f"the server offers no login by {' or '.join(wanted).upper()} here; check port and security")
+        raise SMTPException(
+            f"the server offers no login by {' or '.join(wanted).upper()} here; check port and security"
+        )
     try:
         await wanted[offered[0]](account.user, secret, timeout=timeouts.connect)
     except SMTPResponseException as error:
