@@ -143,7 +143,11 @@ def _severity(said: str, report: str, temporary: set[str], permanent: set[str], 
     by_reason = of_report(report)
     if by_reason is not None:
         return by_reason
-    return Severity.HARD if permanent or phrasebook().has("permanent_text", said) else Severity.SOFT
+    by_a_rule = (
+        "disposition-notification" in evidence.header("content-type").lower()
+    )  # the owner of a mailbox wrote it: it lives
+    for_good = permanent or phrasebook().has("permanent_text", said)
+    return Severity.HARD if for_good and not by_a_rule else Severity.SOFT
 
 
 def _named(report: str, evidence: Evidence) -> list[str]:

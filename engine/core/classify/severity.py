@@ -52,6 +52,8 @@ def of_words(said: str) -> Severity | None:
     """What a refusal says in plain words: that the address is dead, else any other reason."""
     words = _words(said)
     book = phrasebook()
+    if book.has("refused_sender", words):
+        return Severity.SOFT  # it is about us
     if book.has("refused_hard", words):
         return Severity.SOFT if _either(words) else Severity.HARD
     return Severity.SOFT if book.has("refused_soft", words) else None
@@ -75,8 +77,8 @@ def _either(words: str) -> bool:
 
 
 def of_code(codes: list[str], status: str | None) -> Severity | None:
-    """What an enhanced status code says by itself; x.0.0 says nothing."""
+    """What an enhanced status code says by itself; x.0.0 and 5.5.0 say nothing."""
     for one in [*codes, *([status] if status else [])]:
-        if not one.endswith(".0.0") and one[0] in "45":
+        if not one.endswith((".0.0", "5.5.0")) and one[0] in "45":
             return Severity.HARD if one in HARD_CODES else Severity.SOFT
     return None
