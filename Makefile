@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test docs clean
+.PHONY: demo test soak docs clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/whoelse demo
@@ -15,11 +15,18 @@ test: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Makes anew what is generated in docs/; a test holds that what is checked in is current.
 docs: $(VENV)/.test
 	@$(BIN)/python docs/make.py
+
+# Stoppable; goes on at the next seed and appends to docs/soak.md.
+STORMS ?= 100000
+KILLS ?= 10000
+soak: $(VENV)/.test
+	@$(BIN)/python tests/soak.py storms $(STORMS)
+	@$(BIN)/python tests/soak.py stories $(KILLS)
 
 $(VENV)/.demo: pyproject.toml
 	@$(MAKE) --no-print-directory install EXTRAS=demo STAMP=$@

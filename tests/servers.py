@@ -18,13 +18,15 @@ import socket
 import socketserver
 import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import scripted
 
 START_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1
@@ -108,6 +110,12 @@ class Certificates:
     cafile: str
     cert: str
     key: str
+
+    def context(self) -> ssl.SSLContext:
+        """What a server of ours needs to show this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
 
 
 def certificates(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
@@ -516,21 +524,8 @@ def policy_service(answers: dict[str, list[str]]) -> Iterator[int]:
                     self.wfile.write(f"action={waiting.pop(0) if waiting else 'DUNNO'}\n\n".encode())
                     asked = {}
 
-    with serving(Policy) as port:
+    with scripted.serving(Policy) as port:
         yield port
-
-
-@contextlib.contextmanager
-def serving(handler: type[socketserver.BaseRequestHandler], host: str = "127.0.0.1") -> Iterator[int]:
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads, allow_reuse_address, request_queue_size, block_on_close = True, True, 512, False
-
-    with Server((host, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------------------------
@@ -569,10 +564,14 @@ def postgres(tmpdir: Path) -> Iterator[str]:
         end(process, signal.SIGINT)  # a "fast" shutdown: open connections are closed
 
 
-def other_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    parts = urlsplit(url)
-    return parts._replace(path=f"/{name}").geturl()
+def new_database(url: str) -> str:
+    """The URL of a new, empty database of the same server."""
+    import psycopg
+
+    name = f"whoelse_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def wait_for_postgres(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -582,45 +581,3 @@ def wait_for_postgres(process: subprocess.Popen[bytes], port: int, log: Path) ->
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(log.read_text(errors="replace")[-3000:])
         time.sleep(0.01)
-
-
-# --- scripted servers ----------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def scripted(talk: Callable[[Line], None], tls: Certificates | None = None, host: str = "127.0.0.1") -> Iterator[int]:
-    """A TCP server on loopback whose every connection is played by `talk`; gives its port. With `tls` it speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-    if context and tls:
-        context.load_cert_chain(tls.cert, tls.key)
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with contextlib.suppress(OSError):
-                talk(Line(context.wrap_socket(self.request, server_side=True) if context else self.request))
-
-    with serving(Handler, host) as port:
-        yield port
-
-
-class Line:
-    """One connection of a scripted server: whole lines in, bytes out."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = sock.makefile("rb")
-
-    def hear(self) -> bytes:
-        """The next line without its end; EOFError when the client has gone."""
-        line = self._file.readline()
-        if not line:
-            raise ConnectionResetError("the client has gone")
-        return line.rstrip(b"\r\n")
-
-    def read(self, size: int) -> bytes:
-        return self._file.read(size)
-
-    def say(self, text: str | bytes) -> None:
-        """Send bytes as they are, or one line."""
-        self.socket.sendall(text if isinstance(text, bytes) else text.encode() + b"\r\n")

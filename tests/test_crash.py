@@ -3,7 +3,6 @@ and a server that writes down every acceptance, on both databases."""
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import crash
@@ -21,16 +20,7 @@ def store(request: pytest.FixtureRequest) -> str:
     """The store of a story: a file of its own, or a database of its own."""
     if request.param == "sqlite":
         return "whoelse.db"
-    return new_database(request.getfixturevalue("postgres_url"))
-
-
-def new_database(url: str) -> str:
-    import psycopg
-
-    name = f"crash_{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return servers.other_database(url, name)
+    return servers.new_database(request.getfixturevalue("postgres_url"))
 
 
 @pytest.mark.parametrize("seed", range(STORIES))
@@ -52,7 +42,7 @@ def test_many_daemons_share_the_work_and_double_nothing(
 ) -> None:
     with crash.accepting() as server:
         reps = [REPS.pop() for _ in range(MAILBOXES)]
-        story = crash.Story(tmp_path, dovecot, reps, server, new_database(postgres_url), "append", seed=1)
+        story = crash.Story(tmp_path, dovecot, reps, server, servers.new_database(postgres_url), "append", seed=1)
         story.crowd(DAEMONS, CONTACTS, BLOWS)
         assert story.faults() == []
         assert len(server.ids()) > 0.9 * CONTACTS * len(crash.STEPS)

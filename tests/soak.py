@@ -1,0 +1,125 @@
+"""`make soak`: the storms and the kills of the test run, by the thousand. It may be stopped at any time and goes on at the next seed;
+each batch appends a line to docs/soak.md. Anything that does not hold is printed with its seed and its story, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import crash
+import faults
+import servers
+
+RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
+STORM_BATCH, STORY_BATCH, DEATHS = 500, 5, 6
+#: The test run has the seeds below.
+FIRST_SEED = 10_000
+HEAD = """# Soak results
+
+Each line is one batch of `make soak`: the seeds that were run, what was met, and what did not hold. A seed is run alone with
+`python tests/soak.py storm SEED` or `python tests/soak.py story SEED`.
+
+| date (UTC) | kind | seeds | what happened | did not hold |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def next_seed(kind: str) -> int:
+    """Behind the last that was written down."""
+    lines = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    done = [int(last) for last in re.findall(rf"\| {kind} \| \d+-(\d+) \|", lines)]
+    return max(done, default=FIRST_SEED - 1) + 1
+
+
+def write_down(kind: str, seeds: range, met: str, broken: int) -> None:
+    if not RESULTS.exists():
+        RESULTS.write_text(HEAD, encoding="utf-8")
+    line = f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | {kind} | {seeds[0]}-{seeds[-1]} | {met} | {broken} |\n"
+    with RESULTS.open("a", encoding="utf-8") as results:
+        results.write(line)
+
+
+def storms(wanted: int) -> int:
+    """Batches of seeded storms until `wanted` seeds are through; returns the exit code."""
+    first = next_seed("storm")
+    for start in range(first, first + wanted, STORM_BATCH):
+        seeds = range(start, min(start + STORM_BATCH, first + wanted))
+        broken, met = faults.storms(seeds)
+        rarest = min(met.values())
+        write_down("storm", seeds, f"{len(met)} kinds of faults, each in {rarest} runs or more", len(broken))
+        if broken:
+            print("\n\n".join(broken))
+            return 1
+    return 0
+
+
+def stories(wanted: int) -> int:
+    """Batches of stories of kills until `wanted` deaths were died; returns the exit code."""
+    first = next_seed("story")
+    count = -(-wanted // DEATHS)
+    for start in range(first, first + count, STORY_BATCH):
+        seeds = range(start, min(start + STORY_BATCH, first + count))
+        with kitchen(len(seeds)) as (dovecot, postgres, reps):
+            told = [story(seed, dovecot, postgres, reps.pop()) for seed in seeds]
+        broken = [fault for _, found in told for fault in found]
+        deaths = Counter(death.split()[0] for died, _ in told for death in died)
+        met = f"{sum(deaths.values())} deaths ({', '.join(f'{n} {kind}' for kind, n in sorted(deaths.items()))})"
+        write_down("story", seeds, met, len(broken))
+        if broken:
+            print("\n".join(broken))
+            return 1
+    return 0
+
+
+@contextlib.contextmanager
+def kitchen(reps: int):  # type: ignore[no-untyped-def]
+    """Dovecot and PostgreSQL for some stories, each with a mailbox and a database of its own."""
+    with tempfile.TemporaryDirectory(prefix="whoelse-") as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o711)
+        names = [f"rep{number}@demo.test" for number in range(reps)]
+        dovecot = stack.enter_context(servers.dovecot(Path(folder) / "dovecot", dict.fromkeys(names, "secret")))
+        postgres = stack.enter_context(servers.postgres(Path(folder) / "postgres"))
+        yield dovecot, postgres, names
+
+
+def story(seed: int, dovecot: servers.Dovecot, postgres: str, rep: str) -> tuple[list[str], list[str]]:
+    """The deaths of one story, and what did not hold. The seed says on which database, and who files Sent."""
+    store = "whoelse.db" if seed % 2 else servers.new_database(postgres)
+    with tempfile.TemporaryDirectory(prefix="whoelse-story-") as folder, crash.accepting() as server:
+        told = crash.Story(Path(folder), dovecot, [rep], server, store, ("server", "append")[seed // 2 % 2], seed)
+        told.tell(DEATHS)
+        found = [f"seed {seed}: {fault} (deaths: {told.deaths})" for fault in told.faults()]
+        told.inst.store.close()
+        return told.deaths, found
+
+
+def main(kind: str, number: int) -> int:
+    began = time.monotonic()
+    match kind:
+        case "storms":
+            code = storms(number)
+        case "stories":
+            code = stories(number)
+        case "storm":
+            broken, _ = faults.storms([number])
+            print("\n".join(broken) or "everything held")
+            code = len(broken)
+        case _:
+            with kitchen(1) as (dovecot, postgres, reps):
+                _, found = story(number, dovecot, postgres, reps.pop())
+            print("\n".join(found) or "everything held")
+            code = len(found)
+    print(f"{kind} {number}: {time.monotonic() - began:.0f} s")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
