@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import servers
 from conftest import CLIENT, REP, USERS
+from scripted import Line, scripted
 
 from engine.account import Account, objection
 from engine.smtp import (
@@ -68,7 +69,7 @@ class Script:
     def account(self, **changes: object) -> Account:
         return replace(Account("127.0.0.1", self.port, "none", REP, lambda: PASSWORD), **changes)  # type: ignore[arg-type]
 
-    def talk(self, line: servers.Line) -> None:
+    def talk(self, line: Line) -> None:
         self.connections += 1
         self._reply(line, "greeting", "220 ready")
         while True:
@@ -91,7 +92,7 @@ class Script:
                 case _:
                     self._reply(line, verb.lower(), "250 2.1.0 fine")
 
-    def _take(self, line: servers.Line) -> None:
+    def _take(self, line: Line) -> None:
         body = b""
         while not (body == b".\r\n" or body.endswith(b"\r\n.\r\n")):
             body += line.hear() + b"\r\n"
@@ -105,7 +106,7 @@ class Script:
     def _fate(self, phase: str) -> str:
         return self.answers.get(phase, "")
 
-    def _reply(self, line: servers.Line, phase: str, usual: str) -> str:
+    def _reply(self, line: Line, phase: str, usual: str) -> str:
         answer = self._fate(phase) or usual
         match answer:
             case "drop":
@@ -121,9 +122,9 @@ class Script:
 
 
 @contextlib.contextmanager
-def scripted(**answers: str) -> Iterator[Script]:
+def failing(**answers: str) -> Iterator[Script]:
     script = Script(answers)
-    with servers.scripted(script.talk) as script.port:
+    with scripted(script.talk) as script.port:
         yield script
 
 
@@ -155,7 +156,7 @@ BEFORE = ["greeting", "ehlo", "auth", "mail", "rcpt", "data"]
 @pytest.mark.parametrize("phase", BEFORE)
 async def test_a_connection_that_fails_before_the_body_has_sent_nothing(phase: str, fault: str) -> None:
     gate = Gate()
-    with scripted(**{phase: fault}) as server:
+    with failing(**{phase: fault}) as server:
         result = await deliver(server.account(), gate)
     assert isinstance(result, Unreachable), result
     assert (gate.asked, server.accepted) == (0, [])
@@ -164,21 +165,21 @@ async def test_a_connection_that_fails_before_the_body_has_sent_nothing(phase: s
 @pytest.mark.parametrize("fault", ["drop", "hang", "garbage", "354 still waiting", "199 hm"])
 async def test_an_answer_that_is_lost_after_the_body_is_a_doubt(fault: str) -> None:
     gate = Gate()
-    with scripted(body=fault) as server:
+    with failing(body=fault) as server:
         result = await deliver(server.account(), gate)
     assert isinstance(result, InDoubt), result
     assert gate.asked == 1
 
 
 async def test_a_connection_lost_in_the_middle_of_the_body_is_a_doubt() -> None:
-    with scripted(body="drop in the middle") as server:
+    with failing(body="drop in the middle") as server:
         assert isinstance(await deliver(server.account(), raw=RAW + b"x" * 5_000_000), InDoubt)
     assert server.accepted == []
 
 
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "body"])
 async def test_a_4xx_puts_the_message_off_in_every_phase(phase: str) -> None:
-    with scripted(**{phase: "450 4.2.0 come back later"}) as server:
+    with failing(**{phase: "450 4.2.0 come back later"}) as server:
         result = await deliver(server.account())
     assert result == Deferred(450, "4.2.0 come back later", account=False)
     assert server.accepted == []
@@ -186,7 +187,7 @@ async def test_a_4xx_puts_the_message_off_in_every_phase(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "body"])
 async def test_a_5xx_refuses_the_message_in_every_phase(phase: str) -> None:
-    with scripted(**{phase: "554 5.7.1 we do not want this"}) as server:
+    with failing(**{phase: "554 5.7.1 we do not want this"}) as server:
         result = await deliver(server.account())
     assert result == Refused(554, "5.7.1 we do not want this", "5.7.1", "message")
     assert server.accepted == []
@@ -194,14 +195,14 @@ async def test_a_5xx_refuses_the_message_in_every_phase(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["greeting", "auth"])
 async def test_a_server_that_is_busy_at_the_door_lets_the_account_rest(phase: str) -> None:
-    with scripted(**{phase: "421 4.3.2 too many connections"}) as server:
+    with failing(**{phase: "421 4.3.2 too many connections"}) as server:
         result = await deliver(server.account())
     assert isinstance(result, Deferred) and result.account
 
 
 @pytest.mark.parametrize("code", [530, 534, 535, 538])
 async def test_a_refused_login_is_told_at_once_and_tried_once(code: int) -> None:
-    with scripted(auth=f"{code} 5.7.8 no") as server:
+    with failing(auth=f"{code} 5.7.8 no") as server:
         result = await deliver(server.account())
     assert isinstance(result, LoginRefused) and REP in result.text and str(code) in result.text
     assert [line.split()[1] for line in server.heard if line.startswith("AUTH")] == ["PLAIN"]
@@ -210,13 +211,13 @@ async def test_a_refused_login_is_told_at_once_and_tried_once(code: int) -> None
 async def test_a_connection_that_dies_between_354_and_the_body_has_sent_nothing() -> None:
     """The server goes while before_body commits to the store: the body is not written, so this is no doubt."""
 
-    def talk(line: servers.Line) -> None:
+    def talk(line: Line) -> None:
         for reply in ("220 ready", "250-demo\r\n250 AUTH PLAIN", "235 ok", "250 ok", "250 ok", "354 go on"):
             line.say(reply)
             if not reply.startswith("354"):
                 line.hear()
 
-    with servers.scripted(talk) as port:
+    with scripted(talk) as port:
         async with session(Account("127.0.0.1", port, "none", REP, lambda: PASSWORD)) as smtp:
 
             async def until_it_is_gone() -> bool:
@@ -233,7 +234,7 @@ async def test_a_connection_that_dies_between_354_and_the_body_has_sent_nothing(
 
 
 async def test_no_body_leaves_when_the_gate_says_no() -> None:
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             assert await smtp.deliver(REP, CLIENT, RAW, before_body=Gate(False)) == Cancelled()
             assert await smtp.deliver(REP, CLIENT, RAW, before_body=Gate()) == Accepted("2.0.0 queued")
@@ -245,7 +246,7 @@ async def test_no_body_leaves_when_the_gate_fails() -> None:
     async def broken() -> bool:
         raise RuntimeError("the store is gone")
 
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             with pytest.raises(RuntimeError, match="the store is gone"):
                 await smtp.deliver(REP, CLIENT, RAW, before_body=broken)
@@ -253,7 +254,7 @@ async def test_no_body_leaves_when_the_gate_fails() -> None:
 
 
 async def test_a_delivery_that_is_cancelled_leaves_no_connection_out_of_step() -> None:
-    with scripted(body="hang") as server:
+    with failing(body="hang") as server:
         async with session(server.account(), Timeouts()) as smtp:
             gate = Gate()
             task = asyncio.create_task(smtp.deliver(REP, CLIENT, RAW, before_body=gate))
@@ -270,7 +271,7 @@ async def test_a_delivery_that_is_cancelled_leaves_no_connection_out_of_step() -
 
 
 async def test_one_connection_carries_many_messages() -> None:
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             for _ in range(5):
                 assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=Gate()), Accepted)
@@ -278,7 +279,7 @@ async def test_one_connection_carries_many_messages() -> None:
 
 
 async def test_messages_given_at_the_same_time_go_one_after_the_other() -> None:
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             results = await asyncio.gather(*(smtp.deliver(REP, CLIENT, RAW, before_body=Gate()) for _ in range(5)))
     assert {type(result) for result in results} == {Accepted}
@@ -287,7 +288,7 @@ async def test_messages_given_at_the_same_time_go_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("fault", ["drop", "hang", "421 4.4.2 idle for too long"])
 async def test_a_kept_connection_that_was_dropped_meanwhile_is_made_anew(fault: str) -> None:
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=Gate()), Accepted)
             server.answers["rset"] = fault
@@ -298,7 +299,7 @@ async def test_a_kept_connection_that_was_dropped_meanwhile_is_made_anew(fault: 
 
 
 async def test_a_refused_recipient_leaves_the_connection_ready_for_the_next() -> None:
-    with scripted(rcpt="550 5.1.1 nobody") as server:
+    with failing(rcpt="550 5.1.1 nobody") as server:
         async with session(server.account()) as smtp:
             assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=Gate()), Refused)
             server.answers.clear()
@@ -369,7 +370,7 @@ def test_what_a_server_says_is_one_clean_line() -> None:
 
 async def test_the_password_is_in_no_text_even_if_the_server_repeats_it() -> None:
     encoded = base64.b64encode(PASSWORD.encode()).decode()
-    with scripted(auth=f"535 5.7.8 {PASSWORD} ({encoded}) is wrong") as server:
+    with failing(auth=f"535 5.7.8 {PASSWORD} ({encoded}) is wrong") as server:
         result = await deliver(server.account())
     assert PASSWORD not in repr(result) and encoded not in repr(result)
     assert PASSWORD not in repr(server.account())
@@ -377,7 +378,7 @@ async def test_the_password_is_in_no_text_even_if_the_server_repeats_it() -> Non
 
 @pytest.mark.parametrize("secret", ["", "two\nlines"])
 async def test_a_password_that_cannot_be_one_is_not_sent(secret: str) -> None:
-    with scripted() as server:
+    with failing() as server:
         result = await deliver(server.account(secret=lambda: secret))
     assert isinstance(result, LoginRefused) and server.connections <= 1 and not any("AUTH" in h for h in server.heard)
 
@@ -386,7 +387,7 @@ async def test_a_password_that_cannot_be_read_rests_the_account_with_the_reason(
     def locked() -> str:
         raise OSError("the keyring is locked")
 
-    with scripted() as server:
+    with failing() as server:
         result = await deliver(server.account(secret=locked))
     assert isinstance(result, LoginRefused) and "the keyring is locked" in result.text
 
@@ -406,7 +407,7 @@ async def test_an_account_that_would_show_its_password_is_never_connected_to() -
 
 async def test_a_token_is_sent_as_xoauth2_and_asked_for_at_each_connect() -> None:
     tokens = iter(["first", "second"])
-    with scripted() as server:
+    with failing() as server:
         server.capabilities = ("AUTH XOAUTH2 PLAIN",)
         account = server.account(oauth=True, secret=lambda: next(tokens))
         assert [type(await deliver(account)) for _ in range(2)] == [Accepted, Accepted]
@@ -415,7 +416,7 @@ async def test_a_token_is_sent_as_xoauth2_and_asked_for_at_each_connect() -> Non
 
 
 async def test_a_refused_token_is_a_refused_login() -> None:
-    def talk(line: servers.Line) -> None:
+    def talk(line: Line) -> None:
         for reply in (
             "220 ready",
             "250-demo\r\n250 AUTH XOAUTH2",
@@ -425,19 +426,19 @@ async def test_a_refused_token_is_a_refused_login() -> None:
             line.say(reply)
             line.hear()
 
-    with servers.scripted(talk) as port:
+    with scripted(talk) as port:
         result = await deliver(Account("127.0.0.1", port, "none", REP, lambda: "token", oauth=True))
     assert isinstance(result, LoginRefused) and "renew the access token" in result.text
 
 
 async def test_the_greeting_does_not_tell_the_name_of_this_machine() -> None:
-    with scripted() as server:
+    with failing() as server:
         await deliver(server.account())
     assert server.heard[0] == "EHLO demo.test"
 
 
 async def test_an_address_beyond_ascii_needs_a_server_that_takes_it() -> None:
-    with scripted() as server:
+    with failing() as server:
         async with session(server.account()) as smtp:
             result = await smtp.deliver(REP, "jürgen@acme.test", RAW, before_body=Gate())
             assert isinstance(result, Refused) and result.scope == "message"
@@ -546,6 +547,6 @@ async def test_a_wrong_account_is_explained(postfix: servers.Postfix, changes: d
 
 async def test_a_certificate_for_another_host_is_explained(tmp_path: Path) -> None:
     tls = servers.certificates(tmp_path, "DNS:mail.other.test")
-    with servers.scripted(lambda line: line.say("220 ready"), tls) as port:
+    with scripted(lambda line: line.say("220 ready"), tls.context()) as port:
         said = await check(Account("127.0.0.1", port, "tls", REP, lambda: PASSWORD, cafile=tls.cafile))
     assert said is not None and "use the host name that its certificate is made for" in said, said
