@@ -19,7 +19,7 @@ ENGINE = Path(__file__).parent.parent / "engine"
 LAYERS = (
     ("core",),
     ("errors", "account", "clock", "database"),
-    ("config", "library", "rows", "pictures"),
+    ("config", "library", "rows", "pictures", "reading"),
     ("secrets", "store", "smtp", "imap"),
     ("installation", "notebook", "poller", "copies"),
     ("letters", "watcher"),

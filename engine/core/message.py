@@ -10,7 +10,7 @@ import codecs
 import quopri
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header
@@ -66,13 +66,16 @@ WIDER_CODECS = {
 }
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
-_ID = re.compile(r"<[^<>\s]{1,998}>")
+_LINE_END = re.compile(rb"[\r\n]")
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\n|\r|\Z)")
+_ID = re.compile(r"<[^<>\s\x00-\x1f\x7f]{1,998}>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can say one alone; no database and no terminal takes it
 
 
 def parse(raw: bytes) -> Message:
     """One message from its raw bytes (RFC 5322). Never raises: what cannot be read is empty, what is too much is left out."""
-    top, body = _split_headers(raw[:SIZE_MAX])
+    top, body = _split_headers(_Piece(raw, 0, min(len(raw), SIZE_MAX)))
     headers = _decoded(top)
     leaves = _leaves(top, body)
     return Message(
@@ -108,13 +111,29 @@ class _Leaf:
     text: str
 
 
-def _split_headers(raw: bytes) -> tuple[Headers, bytes]:
+@dataclass(frozen=True)
+class _Piece:
+    """Some of the bytes, by their edges: twenty multiparts around 25 MB are twenty pairs of numbers and no copy."""
+
+    raw: bytes
+    start: int
+    end: int
+
+    def first(self, size: int) -> bytes:
+        return self.raw[self.start : min(self.end, self.start + size)]
+
+
+def _split_headers(piece: _Piece) -> tuple[Headers, _Piece]:
     """The header block as compat32 reads it, and the rest. An mbox line in front is not a header."""
-    if raw[:1] in b"\r\n":
-        return Headers(), raw
-    match = _BLANK_LINE.search(raw)
-    head, body = (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
-    lines = head[:HEADER_BLOCK_MAX].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:HEADER_LINES_MAX]
+    if piece.first(1) in b"\r\n":
+        return Headers(), piece
+    match = _BLANK_LINE.search(piece.raw, piece.start, piece.end)
+    head_end, body_start = match.span() if match else (piece.end, piece.end)
+    head, body = (
+        piece.raw[piece.start : min(head_end, piece.start + HEADER_BLOCK_MAX)],
+        replace(piece, start=body_start),
+    )
+    lines = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:HEADER_LINES_MAX]
     while lines and lines[0].startswith((b"From ", b">From ")):
         lines.pop(0)
     kept = b"\n".join(lines)
@@ -124,13 +143,14 @@ def _split_headers(raw: bytes) -> tuple[Headers, bytes]:
     except (
         Exception
     ):  # the email package raises on some header bytes and charsets; a message without headers is still one
-        return Headers(), raw
+        return Headers(), piece
     if isinstance(rest, str) and rest.strip():  # compat32 stopped at a line that is no header: the body begins there
-        body = rest.encode("utf-8", "surrogateescape") + b"\n\n" + body
+        glued = rest.encode("utf-8", "surrogateescape") + b"\n\n" + body.first(TEXT_MAX * 4)
+        body = _Piece(glued, 0, len(glued))
     return parsed, body
 
 
-def _leaves(top: Headers, body: bytes) -> list[_Leaf]:
+def _leaves(top: Headers, body: _Piece) -> list[_Leaf]:
     leaves: list[_Leaf] = []
     budget = [TEXT_MAX * 4]
     for headers, content in _walk(top, body, 0, [PARTS_MAX]):
@@ -138,8 +158,8 @@ def _leaves(top: Headers, body: bytes) -> list[_Leaf]:
     return leaves
 
 
-def _walk(headers: Headers, body: bytes, depth: int, left: list[int]) -> Iterator[tuple[Headers, bytes]]:
-    """Leaves in order; a multipart beyond the limits is a leaf without text."""
+def _walk(headers: Headers, body: _Piece, depth: int, left: list[int]) -> Iterator[tuple[Headers, _Piece]]:
+    """Leaves in order; a multipart beyond the limits is a leaf without text, one without delimiters is plain text."""
     if left[0] <= 0:
         return
     content_type = _content_type(headers)
@@ -148,41 +168,55 @@ def _walk(headers: Headers, body: bytes, depth: int, left: list[int]) -> Iterato
         left[0] -= 1
         yield headers, body
         return
-    for piece in _pieces(body, boundary.encode("utf-8", "surrogateescape"), left[0]):
+    pieces = _pieces(body, boundary.encode("utf-8", "surrogateescape"), left[0])
+    if not pieces:
+        left[0] -= 1
+        yield Headers(), body
+    for piece in pieces:
         inner, content = _split_headers(piece)
         if not inner.keys() and content_type == "multipart/digest":
             inner["Content-Type"] = "message/rfc822"
         yield from _walk(inner, content, depth + 1, left)
 
 
-def _first_delimiter(body: bytes) -> str:
+def _first_delimiter(body: _Piece) -> str:
     """The boundary of a multipart whose header lost it: what the first line that looks like a delimiter says."""
-    match = re.search(rb"(?:^|\n)--([^\s-][^\r\n]{0,68}?|-{2,20}[^\r\n]{3,68}?)[ \t]*\r?\n", body[:RETURNED_MAX])
+    match = re.search(rb"(?:^|\n)--([^\s-][^\r\n]{0,68}?|-{2,20}[^\r\n]{3,68}?)[ \t]*\r?\n", body.first(RETURNED_MAX))
     return match[1].decode("latin-1") if match else ""
 
 
-def _pieces(body: bytes, boundary: bytes, limit: int) -> list[bytes]:
-    """What stands between the delimiter lines (RFC 2046 §5.1.1). Without any, the whole body is one piece."""
-    delimiter = re.compile(rb"(?:^|\r\n|\n|\r)--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r\n|\n|\r|$)")
-    pieces: list[bytes] = []
+def _pieces(body: _Piece, boundary: bytes, limit: int) -> list[_Piece]:
+    """What stands between the delimiter lines (RFC 2046 §5.1.1)."""
+    pieces: list[_Piece] = []
     start = -1
-    position = 0
-    while len(pieces) < limit:
-        match = delimiter.search(body, position)
-        if match is None:
-            break
+    for before, after, last in _delimiters(body, b"--" + boundary):
         if start >= 0:
-            pieces.append(body[start : match.start()])
-        start = match.end()
-        position = max(match.end() - 1, match.start() + 1)
-        if match.group(1):
+            pieces.append(replace(body, start=start, end=max(start, before)))
+        start = after
+        if last or len(pieces) >= limit:
             return pieces
-    if start >= 0 and len(pieces) < limit:
-        pieces.append(body[start:])
-    return pieces or [b"\n" + body]
+    return [*pieces, replace(body, start=start)] if start >= 0 else []
 
 
-def _leaf(headers: Headers, content: bytes, budget: list[int]) -> _Leaf:
+def _delimiters(body: _Piece, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Of each delimiter line: where what stands before it ends, where the next line begins, whether it is the last."""
+    raw = body.raw
+    at = raw.find(delimiter, body.start, body.end)
+    while at >= 0:
+        going_on = at + len(delimiter)
+        if at > body.start and raw[at - 1] not in b"\r\n":
+            line_end = _LINE_END.search(raw, going_on, body.end)
+            if line_end is None:
+                return
+            going_on = line_end.start()
+        elif match := _DELIMITER_END.match(raw, going_on, body.end):
+            line_end_before = 2 if raw[max(body.start, at - 2) : at] == b"\r\n" else 1
+            yield at - line_end_before, match.end(), bool(match[1])
+            going_on = match.end()
+        at = raw.find(delimiter, going_on, body.end)
+
+
+def _leaf(headers: Headers, content: _Piece, budget: list[int]) -> _Leaf:
     content_type = _content_type(headers)
     disposition = str(headers.get("Content-Disposition", "")).split(";")[0].strip().lower()[:40]
     named = bool(_param(headers, "filename", "Content-Disposition") or _param(headers, "name"))
@@ -199,8 +233,10 @@ def _leaf(headers: Headers, content: bytes, budget: list[int]) -> _Leaf:
     return _Leaf(content_type, disposition or ("attachment" if named else ""), text)
 
 
-def _text(headers: Headers, content: bytes, cap: int) -> str:
-    decoded = _transfer_decoded(content[: cap * 4], str(headers.get("Content-Transfer-Encoding", "")).strip().lower())
+def _text(headers: Headers, content: _Piece, cap: int) -> str:
+    decoded = _transfer_decoded(
+        content.first(cap * 4), str(headers.get("Content-Transfer-Encoding", "")).strip().lower()
+    )
     text = to_text(decoded[: cap * 4], _param(headers, "charset"))[:cap]
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -229,7 +265,7 @@ def to_text(raw: bytes, charset: str) -> str:
     tries += ["iso2022_jp_ext"] if b"\x1b$" in raw else []
     for name in [*tries, "utf-8"]:
         try:
-            return raw.decode(name)
+            return _SURROGATE.sub("\ufffd", raw.decode(name))
         except (UnicodeError, LookupError, ValueError):
             continue
     return raw.decode(named or "cp1252", "replace")
@@ -238,6 +274,7 @@ def to_text(raw: bytes, charset: str) -> str:
 def _codec(charset: str) -> str:
     try:
         name = codecs.lookup(charset.strip().strip("'\"")[:40]).name if charset else ""
+        b"".decode(name or "utf-8")  # `zip` and `rot13` are codecs, and no charsets
     except (LookupError, ValueError, UnicodeError):
         return ""
     return "" if name in REFUSED_CODECS else name
