@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import sqlite3
 import time
@@ -169,8 +170,12 @@ class Database:
         return int(self._execute(name, values).rowcount)
 
     def migrate(self, folder: Path = SQL / "migrations") -> None:
-        """Brings the schema up to date; of several that start at once, one does it and the others wait."""
+        """Brings the schema up to date; of several that start at once, one does it and the others wait.
+
+        Where nothing is to be done, nothing is locked: who only looks does not wait behind a writer."""
         execute = self.connection.execute
+        if {file.stem for file in folder.glob("*.sql")} <= self._migrated():
+            return
         with self.transaction():
             execute(self.dialect.lock_migrations)
             execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)")
@@ -179,6 +184,13 @@ class Database:
                 for part in filter(str.strip, self.dialect.schema(file.read_text(encoding="utf-8")).split(";\n")):
                     execute(part)
                 execute(f"INSERT INTO migration (name) VALUES ('{file.stem}')")
+
+    def _migrated(self) -> set[str]:
+        """What was done before; nothing where there is no schema yet."""
+        try:
+            return {name for (name,) in self.connection.execute("SELECT name FROM migration").fetchall()}
+        except self.dialect.broken:
+            return set()
 
     def close(self) -> None:
         self.connection.close()
@@ -190,7 +202,9 @@ def open_database(url: str) -> Database:
     Raises Unusable with what the driver says."""
     try:
         database = _open_postgresql(url) if url.startswith(("postgresql:", "postgres:")) else _open_sqlite(url)
-    except (sqlite3.Error, OSError) as error:
+    except OSError as error:
+        raise Unusable(f"{url}: unable to open: {error.strerror}") from error
+    except sqlite3.Error as error:
         raise Unusable(f"{url}: {error}") from error
     database.migrate()
     return database
@@ -207,6 +221,8 @@ def _open_postgresql(url: str) -> Database:
 
 
 def _open_sqlite(path: str) -> Database:
+    if path != ":memory:":  # ours alone to read from its first moment; its -wal and -shm take the same mode
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     for attempt in range(WAL_TRIES_MAX):  # the switch to WAL ignores the busy timeout: first starts collide
         try:
