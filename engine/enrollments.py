@@ -409,9 +409,10 @@ def _effect(inst: Installation, enrollment: Enrollment, effect: Effect, now: dat
         case Suppress(reason):
             suppress(inst, enrollment.contact, reason, now, message)
         case HoldPerson(why, until):
-            _hold_others(inst, enrollment, why, until, now)
+            _hold_others(inst, _writer(inst, enrollment, message), enrollment.id, why, until, now)
         case FreePerson():
-            free(inst, enrollment.contact, enrollment.id, now)
+            for writer in _writers(inst, enrollment):
+                free(inst, writer, enrollment.id, now)
         case SetValue():
             _set(inst, enrollment, effect, now)
         case Go() | Wait() | Draft():
@@ -603,10 +604,23 @@ def _others(inst: Installation, contact: str, but: str = "") -> list[Enrollment]
     return [e for e in inst.store.enrollments_of(contact) if e.id != but and e.state is not State.STOPPED]
 
 
-def _hold_others(inst: Installation, enrollment: Enrollment, why: str, until: datetime | None, now: datetime) -> None:
+def _writer(inst: Installation, enrollment: Enrollment, message: str) -> str:
+    """Whose answer it is that an enrollment hears: a step may have written to another than the person whose enrollment it is."""
+    row = inst.store.inbound_message(message) if message else None
+    return row.contact if row and row.contact and row.enrollment == enrollment.id else enrollment.contact
+
+
+def _writers(inst: Installation, enrollment: Enrollment) -> set[str]:
+    waiting = {row.contact for row in inst.store.open_inbound() if row.enrollment == enrollment.id}
+    return waiting | {enrollment.contact}
+
+
+def _hold_others(
+    inst: Installation, person: str, enrollment: str, why: str, until: datetime | None, now: datetime
+) -> None:
     if until is not None:
-        inst.store.hold_contact(enrollment.contact, until, why)
-    for other in _others(inst, enrollment.contact, but=enrollment.id):
+        inst.store.hold_contact(person, until, why)
+    for other in _others(inst, person, but=enrollment):
         if other.state is not State.LISTENING or until is not None:
             happen(inst, other.id, Held(why, until), now)
 

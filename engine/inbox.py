@@ -13,11 +13,9 @@ from typing import Any
 
 from engine.core import match
 from engine.core.address import domain_of
-from engine.core.classify import classify
-from engine.core.happening import Heard, Released, Stopped
-from engine.core.machine import RUNNING
+from engine.core.happening import Failed, Heard, Released, Stopped
+from engine.core.machine import FINAL, RUNNING
 from engine.core.match import Known, Match
-from engine.core.message import parse
 from engine.core.model import (
     HUMAN,
     Contact,
@@ -41,11 +39,14 @@ from engine.imap import Fetched
 from engine.installation import Installation
 from engine.letters import unsubscribe_token
 from engine.outbox import settle as settle_doubt
+from engine.reading import Opener, open_here
 from engine.store import find_sent
 from engine.triggers import fire_waiting
 
 TEXT_KEPT_MAX = 20_000
+BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.SENT})
 MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
+_BODY = re.compile(rb"\r?\n\r?\n")
 _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
 
 
@@ -57,14 +58,20 @@ class Received:
     line: str
 
 
-def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
-    """Reads one message, decides and keeps; `now` in UTC. The folder's position moves in the same transaction."""
-    message = parse(fetched.raw)
-    digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
+def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener = open_here) -> Received:
+    """Reads one message, decides and keeps; `now` in UTC. The folder's position moves in the same transaction, which begins
+    when the message is read. Raises Indigestible where the `opener` cannot read it."""
+    with opener(fetched.raw) as opened:
+        message = opened.message
+        digest = _digest(fetched.raw, message)
+        is_own = inst.config.mailbox(message.sender.email) is not None
+        is_new = not is_own and not inst.store.copies(message.message_id, digest)
+        reading = opened.classify(_reader(inst, fetched.mailbox, message)) if is_new else None
     with inst.store.transaction():
         since = inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
         old = fetched.received_at < since.replace(microsecond=0)  # INTERNALDATE knows only seconds
-        if inst.store.seen(fetched.mailbox, message.message_id, digest):
+        known = inst.store.copies(message.message_id, digest)
+        if any(copy.mailbox == fetched.mailbox for copy in known):
             return Received(None, "")
         row = InboundMessage(
             id=inst.store.new_id(),
@@ -82,9 +89,29 @@ def receive(inst: Installation, fetched: Fetched, now: datetime) -> Received:
             refs=" ".join((*message.references, *message.in_reply_to)),
             settled_at=now,
         )
-        if message.sender.email in inst.rep(fetched.mailbox).addresses:
+        if known:
+            return _keep_copy(inst, row, known[0])
+        if is_own:
             return _own(inst, row, message, fetched, old, now)
-        return _theirs(inst, row, message, old, now)
+        assert reading is not None, "what was known before the transaction is known inside of it"
+        return _theirs(inst, row, message, reading, old, now)
+
+
+def _digest(raw: bytes, message: Message) -> str:
+    """What is the same in every copy of a message, whatever its servers wrote above it on the way (RFC 5321 §4.4)."""
+    body = _BODY.split(raw, maxsplit=1)[-1].replace(b"\r\n", b"\n").strip()
+    said = "\n".join((message.sender.email, message.subject, str(message.date), ""))
+    return hashlib.sha256(said.encode("utf-8", "replace") + body).hexdigest()[:32]
+
+
+def _keep_copy(inst: Installation, row: InboundMessage, first: InboundMessage) -> Received:
+    """The same message to another rep: it was heard when the first copy was read."""
+    kept = replace(
+        row, event=first.event, rule="copy", matched=first.matched, contact=first.contact, enrollment=first.enrollment,
+        decision=f"the same message as in {first.mailbox}",
+    )  # fmt: skip
+    inst.store.add_inbound(kept)
+    return Received(kept, "")
 
 
 def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> None:
@@ -110,28 +137,28 @@ def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> 
 def _own(
     inst: Installation, row: InboundMessage, message: Message, fetched: Fetched, old: bool, now: datetime
 ) -> Received:
-    """Our own copy in Sent is evidence; what the rep wrote by hand makes the automation stand back."""
-    ours = find_sent(inst.store, [message.message_id, *message.references[:1]])
-    if ours and (ours.message_id == message.message_id or ours.own_id in message.references[:1]):
-        if ours.state is OutboxState.IN_DOUBT:
-            settle_doubt(inst, ours, True, now, f"found in {fetched.folder}")
-            return Received(None, f"{ours.recipient}: a doubt is settled: found in {fetched.folder}")
-        if ours.message_id == message.message_id or ours.state is not OutboxState.SENT or _is_copy(ours, message):
-            return Received(None, "")
-    if old:
+    """Our own copy in Sent is evidence; what a rep wrote by hand makes the automation stand back, in whosever mailbox it lies."""
+    ours = _copied(inst, message)
+    if ours and ours.state is OutboxState.IN_DOUBT:
+        settle_doubt(inst, ours, True, now, f"found in {fetched.folder}")
+        return Received(None, f"{ours.recipient}: a doubt is settled: found in {fetched.folder}")
+    if ours:
         return Received(None, "")
-    if fetched.kind == "inbox":
-        kept = replace(row, event=str(Event.IGNORED), rule="own:inbox")
-        if not inst.store.add_inbound(kept):  # another daemon was faster
-            return Received(None, "")
-        return Received(kept, "")
-    contacts = [c for p in (*message.to, *message.cc) if (c := inst.store.contact_at(p.email))]
     found = match.by_reference(message, _known(inst))
+    _settled_by(inst, found, now)
+    if old or fetched.kind == "junk":  # nobody's own mail is junk: it is forged
+        return Received(None, "")
+    contacts = [c for p in (*message.to, *message.cc) if (c := inst.store.contact_at(p.email))]
     if found.contact and found.contact not in contacts:
         contacts.append(found.contact)
-    thread = found.email.thread if found.email else ""
-    first = contacts[0].id if contacts else ""
-    kept = replace(row, event=str(Event.REP_WROTE), rule="own:sent", matched=found.rule, contact=first, thread=thread)
+    kept = replace(
+        row,
+        event=str(Event.REP_WROTE if contacts else Event.IGNORED),
+        rule=f"own:{fetched.kind}",
+        matched=found.rule,
+        contact=contacts[0].id if contacts else "",
+        thread=found.email.thread if found.email else "",
+    )
     if not inst.store.add_inbound(kept):  # another daemon was faster
         return Received(None, "")
     for contact in contacts:
@@ -139,11 +166,23 @@ def _own(
             if enrollment.state in RUNNING:
                 happen(inst, enrollment.id, Heard((Event.REP_WROTE,), message=kept.id), now, kept.id)
     names = ", ".join(c.email for c in contacts)
-    return Received(kept, f"{row.mailbox} wrote to {names} by hand" if names else "")
+    return Received(kept, f"{message.sender.email} wrote to {names} by hand" if names else "")
+
+
+def _copied(inst: Installation, message: Message) -> OutboxMessage | None:
+    """The email of ours of which this is a copy. A server may have given it another Message-ID: then our own id stands first in
+    its References, or the recipient, the subject and the words are the same."""
+    if ours := inst.store.sent_by_id(message.message_id):
+        return ours
+    first = inst.store.sent_by_own_id(message.references[0]) if message.references else None
+    contacts = [c for p in message.to if (c := inst.store.contact_at(p.email))]
+    rows = [first] if first else []
+    rows += [row for c in contacts for row in reversed(inst.store.outbox_to(c.id)) if row.state in BEGUN and row.text]
+    alike = (row for row in rows if row is first or match.bare(row.text) == match.bare(message.text))
+    return next((row for row in alike if _is_copy(row, message)), None)
 
 
 def _is_copy(ours: OutboxMessage, message: Message) -> bool:
-    """A server that gave our email another Message-ID: the recipient and the subject are the same."""
     return ours.subject == message.subject and any(p.email == ours.recipient for p in message.to)
 
 
@@ -161,19 +200,21 @@ def _known(inst: Installation) -> Known:
     )
 
 
-def _theirs(inst: Installation, row: InboundMessage, message: Message, old: bool, now: datetime) -> Received:
+def _theirs(
+    inst: Installation, row: InboundMessage, message: Message, reading: Reading, old: bool, now: datetime
+) -> Received:
     known = _known(inst)
     found = match.by_reference(message, known)
     if not found.rule and not old:
         found = match.by_sender(message, known)
     _settled_by(inst, found, now)
-    reading = classify(message, _reader(inst, row.mailbox, found.contact, message))
     if reading.event in match.REPORTS:
         found = match.by_report(reading, known)
         _settled_by(inst, found, now)
-    if old and not found.rule:
+    token = _unsubscribed(inst, message)
+    if old and not (found.rule or token):
         return Received(None, "")
-    if token := _unsubscribed(inst, message):
+    if token:
         found, reading = (
             Match("token", None, token),
             replace(reading, events=(Event.UNSUBSCRIBED,), rule="unsubscribe:token"),
@@ -185,11 +226,14 @@ def _theirs(inst: Installation, row: InboundMessage, message: Message, old: bool
 
 def _settled_by(inst: Installation, found: Match, now: datetime) -> None:
     """Who names an email of ours has got it: that ends a doubt about it."""
-    if found.email and found.rule in ("reference", "report") and found.email.state is OutboxState.IN_DOUBT:
+    proves = found.rule in ("reference", "own_id", "quote", "report")
+    if found.email and proves and found.email.state in (OutboxState.DATA_STARTED, OutboxState.IN_DOUBT):
         settle_doubt(inst, found.email, True, now, "a message that came back names it")
 
 
-def _reader(inst: Installation, mailbox: str, contact: Contact | None, message: Message) -> Reader:
+def _reader(inst: Installation, mailbox: str, message: Message) -> Reader:
+    known = _known(inst)
+    contact = match.by_reference(message, known).contact or match.by_sender(message, known).contact
     rep = inst.rep(mailbox)
     client = Person(contact.name, contact.email, contact.company) if contact else None
     domains = frozenset(filter(None, {domain_of(p) for p in (contact.email if contact else "", message.sender.email)}))
@@ -222,9 +266,9 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
         if not inst.store.add_inbound(kept):  # another daemon was faster
             return Received(None, "")
         return Received(kept, "")
-    enrollments = inst.store.enrollments_of(contact.id)
     answered = found.email.enrollment if found.email else ""
-    chosen = match.hearer(enrollments, answered, reading.events, reading.people)
+    hearers = match.hearers(_concerned(inst, contact, found), answered, reading.events, reading.people)
+    chosen = hearers[0][0] if hearers else None
     thread = found.email.thread if found.email and _is_answer(row, found.email, found.rule) else ""
     kept = replace(
         row,
@@ -239,10 +283,19 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
     )
     if not inst.store.add_inbound(kept):  # another daemon was faster
         return Received(None, "")
-    said = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"
-    inst.store.tell(now, "heard", said, contact.id, kept.enrollment, kept.id)
-    decision = _hear(inst, kept, reading, contact, chosen, found, now)
-    return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {decision}")
+    line = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"
+    inst.store.tell(now, "heard", line, contact.id, kept.enrollment, kept.id)
+    said = [
+        _hear(inst, kept, replace(reading, people=people), contact, hearer, found, now) for hearer, people in hearers
+    ] or [_heard_by_nobody(inst, kept, reading, contact, now)]
+    return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {'; '.join(said)}")
+
+
+def _concerned(inst: Installation, contact: Contact, found: Match) -> list[Enrollment]:
+    """A person's own enrollments, and the one whose email they answer: a step may write to another than whose it is."""
+    own = inst.store.enrollments_of(contact.id)
+    answered = inst.store.enrollment(found.email.enrollment) if found.email else None
+    return own if answered is None or any(e.id == answered.id for e in own) else [*own, answered]
 
 
 def _is_answer(row: InboundMessage, email: OutboxMessage, rule: str) -> bool:
@@ -255,16 +308,16 @@ def _hear(
     row: InboundMessage,
     reading: Reading,
     contact: Contact,
-    chosen: Enrollment | None,
+    chosen: Enrollment,
     found: Match,
     now: datetime,
 ) -> str:
-    """Lets the enrollment hear it; where there is none, what holds for the person alone."""
-    if chosen is None:
-        return _heard_by_nobody(inst, row, reading, contact, now)
+    """Lets one enrollment hear it, and keeps what was decided."""
     step = found.email.step if found.email and found.email.enrollment == chosen.id and found.rule != "sender" else ""
     if reading.event in (Event.BOUNCED, Event.SOFT_BOUNCED) and found.email:
         inst.store.record_refused(found.email, f"bounced: {reading.status or reading.rule}")
+    if reading.event in FINAL and chosen.contact != contact.id:
+        return _final_beside(inst, row, str(reading.event), contact, chosen, now)
     heard = Heard(reading.events, step, row.id, reading.people, reading.until, reading.note)
     decision = happen(inst, chosen.id, heard, now, row.id)
     if decision is None:
@@ -277,6 +330,17 @@ def _hear(
     open_ = reading.event in HUMAN and waits and reading.event is not Event.UNSUBSCRIBED
     inst.store.decide_inbound(replace(row, decision=decision.why, settled_at=None if open_ else now))
     return decision.why
+
+
+def _final_beside(
+    inst: Installation, row: InboundMessage, event: str, contact: Contact, chosen: Enrollment, now: datetime
+) -> str:
+    """Somebody to whom a step of another's sequence wrote is gone for good; the other is not."""
+    suppress(inst, contact.id, event, now, row.id)
+    happen(inst, chosen.id, Failed(f"{contact.email}: {event}"), now, row.id)
+    why = f"{event}: the address is suppressed; {chosen.sequence} is paused"
+    inst.store.decide_inbound(replace(row, decision=why))
+    return why
 
 
 def _tell_outreach(inst: Installation, chosen: Enrollment, heard: Heard, now: datetime) -> None:
@@ -327,8 +391,8 @@ def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any],
 
     Returns what was decided. Raises UserError when nothing waits or the word is none."""
     contact = inst.store.contact_at(email)
-    waiting = [e for e in inst.store.enrollments_of(contact.id) if e.state is State.PAUSED] if contact else []
-    answers = inst.store.open_inbound_of(contact.id) if contact else []
+    answers = _to_settle(inst, contact, word) if contact else []
+    waiting = _waiting(inst, contact, answers) if contact else []
     if contact is None or not (waiting or answers):
         raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
     message = answers[-1].id if answers else ""
@@ -337,11 +401,33 @@ def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any],
         said: list[str] = []
         for enrollment in waiting:
             said += _settle_one(inst, enrollment, word, people, message, now)
+        still = {e.id for e in waiting if (after := inst.store.enrollment(e.id)) and after.state is State.PAUSED}
         for answer in answers:
-            inst.store.decide_inbound(replace(answer, decision=f"settled by the rep: {word}", settled_at=now))
-            free(inst, contact.id, answer.enrollment, now)
-        inst.store.finish_person_tasks(contact.id, "triage", now, f"settled: {word}")
+            if answer.enrollment not in still:
+                inst.store.decide_inbound(replace(answer, decision=f"settled by the rep: {word}", settled_at=now))
+                free(inst, contact.id, answer.enrollment, now)
+        for enrollment in waiting:
+            if enrollment.id not in still:
+                inst.store.finish_tasks(enrollment.id, "triage", now, f"settled: {word}")
     return said or [f"{word}: settled"]
+
+
+def _to_settle(inst: Installation, contact: Contact, word: str) -> list[InboundMessage]:
+    """An event is said of one answer, the first on the list, and of those to the same enrollment; the other words of all."""
+    answers = inst.store.open_inbound_of(contact.id)
+    if word in ("continue", "stop"):
+        return answers
+    return [answer for answer in answers if answer.enrollment == answers[0].enrollment]
+
+
+def _waiting(inst: Installation, contact: Contact, answers: list[InboundMessage]) -> list[Enrollment]:
+    """Those that wait with these answers; without any, whatever of the person stands still. What the rep paused by hand is not
+    set going by settling an answer to something else."""
+    if answers:
+        found = [inst.store.enrollment(id) for id in dict.fromkeys(answer.enrollment for answer in answers)]
+    else:
+        found = list(inst.store.enrollments_of(contact.id))
+    return [e for e in found if e and e.state is State.PAUSED]
 
 
 def _settle_one(
@@ -450,7 +536,7 @@ def _mark_referral(
     if not found:
         raise UserError(f"there is no referral of {email}", remedy="whoelse referrals lists them")
     for referral in found:
-        dated: dict[str, Any] = {f"{word}_at": now}
+        dated: dict[str, Any] = {f"{word}_at": getattr(referral, f"{word}_at") or now}
         changed = replace(referral, state=word, **dated)
         inst.store.save_referral(changed)
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)

@@ -414,11 +414,12 @@ class Store:
     # --- inbound -----------------------------------------------------------------------------------------------------
 
     def add_inbound(self, message: InboundMessage) -> bool:
-        """False when this message was read before, in whatever folder."""
+        """False when this message was read before, in whatever folder; in another mailbox, unless its rule is `copy`."""
         return bool(self.database.rows("add_inbound", **row_of(message)))
 
-    def seen(self, mailbox: str, message_id: str, digest: str) -> bool:
-        return bool(self.database.rows("seen", mailbox=mailbox, message_id=message_id, digest=digest))
+    def copies(self, message_id: str, digest: str) -> list[InboundMessage]:
+        """What was read of this message before, in whatever mailbox and folder."""
+        return self._all(InboundMessage, "copies", message_id=message_id, digest=digest)
 
     def inbound_message(self, id: str) -> InboundMessage | None:
         return self._one(InboundMessage, "inbound_message", id=id)  # type: ignore[no-any-return]

@@ -407,6 +407,12 @@ def fresh_schema(url: str) -> Iterator[str]:
             admin.execute(f"DROP SCHEMA {name} CASCADE")
 
 
+@contextmanager
+def file(folder: Path) -> Iterator[str]:
+    """The URL of a fresh SQLite file."""
+    yield str(folder / "whoelse.db")
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh database: a SQLite file, then a schema of PostgreSQL."""

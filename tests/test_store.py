@@ -538,8 +538,10 @@ def test_a_copy_is_filed_once(store: Store, queued: Any) -> None:
 def test_a_message_is_kept_once_in_whatever_folder(store: Store) -> None:
     assert store.add_inbound(inbound())
     assert not store.add_inbound(inbound("i2", folder="All Mail", uid=9, message_id="<i1@acme.test>", digest="i1"))
-    assert store.seen(SAM, "<i1@acme.test>", "i1")
-    assert not store.seen(SAM, "<i1@acme.test>", "other bytes under a known id")
+    assert not store.add_inbound(inbound("i3", mailbox=KIM, message_id="<i1@acme.test>", digest="i1")), "acted on once"
+    assert store.add_inbound(inbound("i4", mailbox=KIM, message_id="<i1@acme.test>", digest="i1", rule="copy"))
+    assert [m.id for m in store.copies("<i1@acme.test>", "i1")] == ["i1", "i4"]
+    assert store.copies("<i1@acme.test>", "other words under a known id") == []
     assert store.inbound_message("i1") == inbound()
 
 

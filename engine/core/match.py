@@ -85,13 +85,12 @@ def bare_subject(subject: str) -> str:
 
 def quotes(text: str, ours: str) -> bool:
     """Whether a long enough line of ours stands in their text, however it was wrapped or marked."""
-    there = _bare(text)
-    return any(
-        len(line) >= QUOTE_LENGTH and line[: QUOTE_LENGTH * 2] in there for line in map(_bare, ours.splitlines())
-    )
+    there = bare(text)
+    return any(len(line) >= QUOTE_LENGTH and line[: QUOTE_LENGTH * 2] in there for line in map(bare, ours.splitlines()))
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """Letters and figures alone, for comparing what was wrapped and marked on its way."""
     return re.sub(r"[\W_]+", "", re.sub(r"(?m)^[>\s]+", "", text)).lower()
 
 
@@ -103,8 +102,7 @@ def hearer(
     For an introduction the one for that prospect; else the one whose email is answered (`answered` is its id); if that one has
     ended, its youngest descendant that still runs; else the youngest that runs, listens, or ended, in this order."""
     if Event.INTRODUCED in events:
-        keys = {prospect_key(p) for p in people} | {p.name.lower() for p in people if p.name}
-        about = [e for e in enrollments if _is_about(e, keys) and e.state is not State.STOPPED]
+        about = [e for e in enrollments if _is_about(e, _keys(people)) and e.state is not State.STOPPED]
         if about:
             return _youngest(about)
     own = next((e for e in enrollments if e.id == answered), None)
@@ -117,6 +115,31 @@ def hearer(
         return _youngest(younger)
     listening = [e for e in _descendants(enrollments, own) if e.state is State.LISTENING]
     return _youngest(listening) or own
+
+
+def hearers(
+    enrollments: list[Enrollment], answered: str, events: tuple[Event, ...], people: tuple[Person, ...]
+) -> list[tuple[Enrollment, tuple[Person, ...]]]:
+    """Everyone who handles an event, with the people that concern them: one enrollment, but an introduction of several people
+    is heard by the enrollment of each. Whoever none is about goes with the first."""
+    chosen = hearer(enrollments, answered, events, people)
+    if chosen is None:
+        return []
+    groups: dict[str, tuple[Enrollment, tuple[Person, ...]]] = {}
+    for person in people if Event.INTRODUCED in events else ():
+        about = hearer(enrollments, "", events, (person,))
+        if about and _is_about(about, _keys((person,))) and about.state is not State.STOPPED:
+            groups[about.id] = (about, (*groups.get(about.id, (about, ()))[1], person))
+    heard = {p for _, those in groups.values() for p in those}
+    rest = tuple(p for p in people if p not in heard)
+    if not groups:
+        return [(chosen, people)]
+    (first, those), *others = groups.values()
+    return [(first, (*those, *rest)), *others]
+
+
+def _keys(people: tuple[Person, ...]) -> set[str]:
+    return {prospect_key(p) for p in people} | {p.name.lower() for p in people if p.name}
 
 
 def _is_about(enrollment: Enrollment, keys: set[str]) -> bool:

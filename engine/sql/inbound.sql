@@ -6,8 +6,9 @@ VALUES (:id, :mailbox, :folder, :uidvalidity, :uid, :message_id, :digest, :recei
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: seen(mailbox, message_id, digest)
-SELECT id FROM inbound WHERE mailbox = :mailbox AND message_id = :message_id AND digest = :digest;
+-- name: copies(message_id, digest)
+-- In whatever mailbox: a message to two reps is one message.
+SELECT * FROM inbound WHERE message_id = :message_id AND digest = :digest ORDER BY id;
 
 -- name: inbound_message(id)
 SELECT * FROM inbound WHERE id = :id;
