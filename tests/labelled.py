@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.classify import read
-from engine.core.classify.report import COARSE, Row
+from engine.core.classify.report import Row
 from engine.core.model import Person, Reader, Reading
 
 OWN = Path(__file__).parent / "mail"
@@ -40,6 +40,34 @@ def own() -> Iterator[Labelled]:
         yield Labelled(
             name, (OWN / name).read_bytes(), what["event"], tuple(what.get("also", ())), people, what.get("until", "")
         )
+
+
+#: What was asked, in the words that stand quoted below an answer.
+ASKED = {
+    "review": ("Did we keep our promise?", "did we keep that promise? Reply YES to confirm. A plain no is fine too."),
+    "ask": ("One question", "who else do you know? A name and a company, or jane@company.example. If not, say so."),
+    "intro": (
+        "Introduction to Barry Jones at Acme",
+        "could you introduce me to Barry Jones at Acme? barry@acme.example",
+    ),
+}
+
+
+def texts() -> Iterator[Labelled]:
+    """Answers and absence notes of which only the words matter, each in a plain message."""
+    tables = tomllib.loads((OWN / "texts.toml").read_text(encoding="utf-8"))
+    for number, (label, asked, words) in enumerate(tables["answers"]):
+        subject, quoted = ASKED[asked]
+        head = f"Subject: Re: {subject}\nIn-Reply-To: <1@brightfield.example>\nDate: Tue, 3 Mar 2026 10:00:00 +0000"
+        body = f"{words}\n\nAlex\n\nOn Mon, Mar 2, 2026 at 9:00 AM Kim <kim@brightfield.example> wrote:\n\n> {quoted}\n> Unsubscribe\n"
+        yield Labelled(f"answer {number}: {words}", _plain(head, body), label)
+    for number, (day, words, until) in enumerate(tables["absences"]):
+        head = f"Subject: Auto: One question\nAuto-Submitted: auto-replied\nDate: {day} 09:00:00 +0200"
+        yield Labelled(f"absence {number}: {words}", _plain(head, words), "out_of_office", until=until)
+
+
+def _plain(head: str, body: str) -> bytes:
+    return f"From: Alex Moor <alex.moor@moorworks.example>\nTo: kim@brightfield.example\n{head}\n\n{body}\n".encode()
 
 
 def answers() -> Iterator[Labelled]:
@@ -74,19 +102,3 @@ def rows(messages: list[Labelled], reader: Reader) -> list[Row]:
 def written(person: Person) -> str:
     """A person as the labels write them, compared without regard to case."""
     return (f"{person.name} <{person.email}>" if person.email else f"{person.name}, {person.company}").lower()
-
-
-__all__ = [
-    "COARSE",
-    "CORPUS",
-    "CORPUS_READER",
-    "OWN",
-    "OWN_READER",
-    "Labelled",
-    "answers",
-    "odd",
-    "own",
-    "public",
-    "rows",
-    "written",
-]

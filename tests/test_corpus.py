@@ -7,7 +7,7 @@ import time
 from statistics import median
 
 import pytest
-from labelled import CORPUS, CORPUS_READER, OWN_READER, Labelled, answers, odd, own, public, rows, written
+from labelled import CORPUS, CORPUS_READER, OWN_READER, Labelled, answers, odd, own, public, rows, texts, written
 
 from engine.core.classify import read
 from engine.core.classify.report import Confusion, confusion
@@ -62,6 +62,12 @@ def hold_on_humans(messages: list[Labelled], reader: Reader) -> None:
 def test_figures_on_our_own_messages(hold: object) -> None:
     assert callable(hold)
     hold(list(own()), OWN_READER)
+
+
+@pytest.mark.parametrize("hold", [hold_on_answers, hold_on_days, hold_on_humans])
+def test_figures_on_words_alone(hold: object) -> None:
+    assert callable(hold)
+    hold(list(texts()), OWN_READER)
 
 
 @corpus

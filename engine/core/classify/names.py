@@ -146,7 +146,7 @@ def _split(words: list[tuple[str, int, int]], text: str) -> list[Run]:
         if bare in TITLES or (word.endswith(".") and len(bare) <= 4 and len(bare) > 1):
             _close(current, titled, pieces)
             current, titled = [], True
-        elif not current and _is_noise(word, at, text):
+        elif not current and _is_noise(word, at, text, last=word == words[-1][0]):
             continue
         elif word in _SPLITS and len(current) >= 2:
             _close(current, titled, pieces)
@@ -164,13 +164,15 @@ def _close(current: list[tuple[str, int, int]], titled: bool, pieces: list[Run])
         pieces.append(Run(current[0][1], current[-1][2], tuple(word for word, _, _ in current), titled))
 
 
-def _is_noise(word: str, at: int, text: str) -> bool:
+def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
     """Words that are capitals only because a sentence begins with them, or because their language writes them so."""
     bare = plain(word)
     book = phrasebook()
     if bare in book.stop_words and bare != "will":
         return True
-    if bare in book.months or bare in book.weekdays or book.equals("not_a_name", bare):
+    if (
+        (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
+    ):  # Jan and Marco are names
         return True
     begins = (
         at == 0

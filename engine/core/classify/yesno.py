@@ -74,7 +74,15 @@ def _leading_no(evidence: Evidence) -> str:
     """ "No, you did not.": a no with a stop behind it begins the answer, and nothing in the rest is glad."""
     first = evidence.cut.text.lstrip().split("\n")[0]
     head, stop, _ = _STOP.sub("\0", first, count=1).partition("\0")
-    if not stop or len(head) > NO_MAX or evidence.says("yes") or evidence.says("idioms") or evidence.says("praise"):
+    reassures = phrasebook().has("not_a_refusal", evidence.words) or evidence.says("future")
+    if (
+        not stop
+        or len(head) > NO_MAX
+        or reassures
+        or evidence.says("yes")
+        or evidence.says("idioms")
+        or evidence.says("praise")
+    ):
         return ""
     hit = phrasebook().starts("no_alone", plain(head))
     return hit.language if hit and hit.end == len(plain(head)) else ""
