@@ -466,6 +466,11 @@ class Store:
         row = self.database.row("position", mailbox=mailbox, folder=folder)
         return (row["uidvalidity"], row["uid"]) if row else None
 
+    def mailbox_since(self, mailbox: str) -> datetime | None:
+        """When any of its folders was first seen."""
+        row = self.database.row("mailbox_since", mailbox=mailbox)
+        return instant(row["since"]) if row and row["since"] is not None else None
+
     def save_position(self, mailbox: str, folder: str, uidvalidity: int, uid: int, now: datetime) -> datetime:
         """Returns when the folder was first seen."""
         row = self.database.row(

@@ -868,3 +868,10 @@ def test_after_a_restore_what_was_frozen_is_in_doubt_before_it_was_sent(store: S
     assert store.doubt_claim(claimed, "the store was restored")
     assert not store.doubt_claim(claimed, "the store was restored")
     assert [m.state for m in store.outbox_of(of.id)] == [OutboxState.IN_DOUBT]
+
+
+def test_a_folder_that_is_made_later_counts_from_when_the_mailbox_was_first_seen(store: Store) -> None:
+    assert store.mailbox_since(SAM) is None
+    store.save_position(SAM, "INBOX", 1, 5, MONDAY)
+    assert store.save_position(SAM, "Sent", 1, 0, MONDAY + timedelta(days=9)) == MONDAY
+    assert store.mailbox_since(SAM) == MONDAY

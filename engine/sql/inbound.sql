@@ -44,7 +44,12 @@ UPDATE inbound SET text = '' WHERE received_at < :before AND text <> '';
 SELECT uidvalidity, uid, since FROM folder WHERE mailbox = :mailbox AND folder = :folder;
 
 -- name: save_position(mailbox, folder, uidvalidity, uid, since)
--- `since` is when the folder was first seen, and stays: older mail is never acted on unless it names one of our ids.
-INSERT INTO folder (mailbox, folder, uidvalidity, uid, since) VALUES (:mailbox, :folder, :uidvalidity, :uid, :since)
+-- `since` is when the mailbox was first seen, and stays: older mail is never acted on unless it names one of our ids.
+INSERT INTO folder (mailbox, folder, uidvalidity, uid, since)
+VALUES (:mailbox, :folder, :uidvalidity, :uid,
+  coalesce((SELECT min(f.since) FROM folder f WHERE f.mailbox = :mailbox), :since))
 ON CONFLICT (mailbox, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity, uid = excluded.uid
 RETURNING since;
+
+-- name: mailbox_since(mailbox)
+SELECT min(since) AS since FROM folder WHERE mailbox = :mailbox;
