@@ -23,11 +23,13 @@ from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
 from engine.core.model import OutboxMessage, OutboxState
-from engine.imap import Fetched, Position
+from engine.database import Unusable
+from engine.imap import Fetched, Position, Unreadable
 from engine.installation import Installation
 from engine.library import Library, unpack
 from engine.outbox import Claim, NeedsRead, Nothing
 from engine.project import take_up
+from engine.reading import Workers
 from engine.secrets import secret
 from engine.smtp import Accepted, Session
 from engine.store import Store, Told, open_store
@@ -67,6 +69,7 @@ class Daemon:
         self._local = threading.local()
         self._stores: list[Store] = []
         self._executor = ThreadPoolExecutor(STORE_THREADS, "store")
+        self._readers = Workers()
         self._sessions: dict[str, Session] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -87,7 +90,7 @@ class Daemon:
             on_position=self._moved,
             on_read=self._read,
             on_down=self._unreadable,
-            rescan=lambda mailbox, folder: self._here().store.first_sent_at(mailbox),
+            rescan=self._read_again_since,
             on_set_aside=self._set_aside,
             now=self.clock.now,
         )
@@ -97,6 +100,7 @@ class Daemon:
             if loops:
                 self._run(mailbox.address, partial(self._send, mailbox))
         if loops:
+            self._readers.warm()
             self._run("triggers", self._ask_triggers)
             self._run("advance", self._advance)
             self._run("house", self._keep_house)
@@ -112,6 +116,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         await asyncio.to_thread(self._watcher.stop)
+        self._readers.close()
         for session in self._sessions.values():
             await session.close()
         await self._in_store(self._give_back)
@@ -201,6 +206,9 @@ class Daemon:
                 with self._working():
                     try:
                         until = await work()
+                    except Unusable as error:
+                        log.error("%s: the store cannot be used: %s; tried again in a minute", name, error)
+                        until = self.clock.now() + LOOK_AGAIN
                     except Exception:
                         log.exception("%s: failed; tried again in a minute", name)
                         until = self.clock.now() + LOOK_AGAIN
@@ -395,8 +403,20 @@ class Daemon:
         found = self._here().store.position(mailbox, folder)
         return Position(*found) if found else None
 
+    def _read_again_since(self, mailbox: str, folder: str) -> datetime | None:
+        """From when a folder that is new to us, or numbered anew, is read: since all was read last; since the mailbox was first
+        seen, for a folder that was made later; since our first email, for a mailbox that we have never read."""
+        store = self._here().store
+        known, state = store.mailbox_since(mailbox), store.mailbox(mailbox)
+        if store.position(mailbox, folder) and state and known:
+            return max(state.read_at, known)
+        return known or store.first_sent_at(mailbox)
+
     def _mail(self, fetched: Fetched) -> None:
-        inbox.receive(self._here(), fetched, self.clock.now())
+        try:
+            inbox.receive(self._here(), fetched, self.clock.now(), self._readers.open)
+        except Unusable as error:  # no fault of the message: it is read again when the store is there again
+            raise Unreadable(f"what was read cannot be kept: {error}") from error
         self._poke_from_thread()
 
     def _moved(self, mailbox: str, folder: str, position: Position) -> None:

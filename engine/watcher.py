@@ -77,7 +77,8 @@ class Watcher:
         """All callbacks run in worker threads, for one mailbox never two at once; `now` may be any clock, durations are real.
 
         position(mailbox, folder): how far that folder was read, None at first sight. on_mail(fetched): a new message; when
-        it returns, the position is (uidvalidity, uid). on_position(mailbox, folder, position): it moved without mail.
+        it returns, the position is (uidvalidity, uid); when it raises Unreadable, nothing can be taken now, whatever it is.
+        on_position(mailbox, folder, position): it moved without mail.
         on_read(mailbox, started_at): every folder was read to its end; all that was there at started_at has been handed on.
         on_down(mailbox, sentence, login): not readable now. rescan(mailbox, folder): for a folder seen for the first time
         or numbered anew, the time since when its messages are handed on as if new; None: none of them.
@@ -349,6 +350,8 @@ class Watcher:
             try:
                 self._on_mail(message)
                 return
+            except Unreadable:
+                raise  # the receiver says that it is no fault of the message
             except Exception as error:
                 log.exception("mailbox %s: message %s of %s failed", message.mailbox, message.uid, message.folder)
                 fault = error
