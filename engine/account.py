@@ -49,6 +49,8 @@ def ask_secret(account: Account) -> str:
     try:
         secret = account.secret()
     except Exception as error:
+        if account.user and account.user in str(error):  # it says whose it is, and what to do
+            raise SecretError(str(error)) from error
         raise SecretError(f"the password for {account.user} at {account.where} could not be read: {error}") from error
     if not secret or any(ord(character) < 32 for character in secret):
         raise SecretError(f"the password for {account.user} at {account.where} is empty or holds a line break")

@@ -318,3 +318,16 @@ def test_colons_and_percent_signs_in_literals_and_comments_stay_what_they_are(op
     )
     rows = opened.connection.execute(statements(opened.dialect, tmp_path)["a"], {"x": "given"}).fetchall()
     assert [tuple(row) for row in rows] == [("100 % :z it's", 3, "given")]
+
+
+def test_who_only_looks_does_not_wait_behind_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`whoelse status` opens the store while the daemon is in the middle of a transaction."""
+    monkeypatch.setattr("engine.database.BUSY_TIMEOUT_SECONDS", 0.1)
+    url = str(tmp_path / "w.db")
+    writer = open_database(url)
+    with writer.transaction():
+        writer.change("set_setting", name="a", value="1")
+        looker = open_database(url)
+        assert looker.rows("mailboxes") == []
+        looker.close()
+    writer.close()
