@@ -154,7 +154,9 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
         start_at=now,
         variables=kept,
     )
-    enrollment = replace(enrollment, root=enrollment.id, thread=enrollment.id)
+    person = kept.get("prospect") or ({"email": address} if sequence.to == "prospect" else None)
+    referral = _referral_id(inst, enrollment, person)
+    enrollment = replace(enrollment, root=enrollment.id, thread=enrollment.id, referral=referral)
     return faults or _render_faults(inst, sequence, enrollment, now) or enrollment
 
 
