@@ -11,7 +11,9 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from engine.clock import RealClock
 from engine.config import Config
@@ -19,6 +21,8 @@ from engine.copies import refuse_damaged, refuse_moved
 from engine.daemon import Daemon, log
 from engine.errors import UserError
 from engine.project import open_installation
+
+HOLDER_LOOKS_MAX, HOLDER_LOOK_SECONDS = 20, 0.05
 
 
 def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:
@@ -62,13 +66,21 @@ def only_one(store: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise UserError(f"{store} is held by {holder}", remedy="stop that whoelse run first") from None
+            remedy = "stop that whoelse run first"
+            raise UserError(f"{store} is held by {holder(Path(lock.name))}", remedy=remedy) from None
         lock.truncate(0)
         lock.write(f"whoelse run, process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield
+
+
+def holder(lock: Path) -> str:
+    """What the one who has the lock wrote into it, a moment after taking it."""
+    for _ in range(HOLDER_LOOKS_MAX):
+        if said := lock.read_text().strip():
+            return said
+        time.sleep(HOLDER_LOOK_SECONDS)
+    return "another process"
 
 
 class JsonLines(logging.Formatter):

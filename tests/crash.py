@@ -202,7 +202,14 @@ class Story:
     """Three emails to each of some contacts, and a daemon that is killed again and again while they answer."""
 
     def __init__(
-        self, folder: Path, dovecot: servers.Dovecot, reps: list[str], server: Accepting, store: str, sent: str, seed: int
+        self,
+        folder: Path,
+        dovecot: servers.Dovecot,
+        reps: list[str],
+        server: Accepting,
+        store: str,
+        sent: str,
+        seed: int,
     ) -> None:
         self.folder, self.dovecot, self.reps, self.server, self.sent = folder, dovecot, reps, server, sent
         self.chance = random.Random(seed)
@@ -291,6 +298,40 @@ class Story:
                 process.terminate()
             for process in crowd:
                 process.wait(60)
+
+    def pair(self) -> None:
+        """Two daemons are started at once on one file; the one that gets it is frozen or killed, and a third comes."""
+        self.enroll(0)
+        pair = [self.daemon(), self.daemon()]
+        loser = self.first_to_end(pair)
+        assert loser.returncode == 1 and "is held by whoelse run, process" in self.log()
+        (holder,) = (process for process in pair if process is not loser)
+        time.sleep(self.chance.uniform(0, 1))
+        if self.chance.random() < 0.5:
+            self.deaths.append("freeze")
+            holder.send_signal(signal.SIGSTOP)
+            third = self.daemon()
+            assert third.wait(30) == 1
+            holder.send_signal(signal.SIGCONT)
+        else:
+            self.deaths.append("kill")
+            holder.kill()
+            holder.wait()
+        holder.kill()
+        holder.wait()
+        self.live("never", until=self.is_over, patience=END_SECONDS)
+
+    def log(self) -> str:
+        return (self.folder / "daemon.log").read_text()
+
+    def first_to_end(self, processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        end = time.monotonic() + END_SECONDS
+        while time.monotonic() < end:
+            for process in processes:
+                if process.poll() is not None:
+                    return process
+            time.sleep(0.02)
+        raise AssertionError(f"both run\n{self.log()[-2000:]}")
 
     def strike(self, crowd: list[subprocess.Popen[bytes]], who: int) -> None:
         if self.chance.random() < 0.5:

@@ -12,6 +12,7 @@ from conftest import REPS
 
 STORIES, DEATHS = 5, 6
 DAEMONS, MAILBOXES, CONTACTS, BLOWS = 4, 6, 600, 16
+PAIRS = 30
 pytestmark = pytest.mark.real
 
 
@@ -56,3 +57,18 @@ def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot:
             crash.take(server, "dana@acme.test", b"Message-ID: <twice@demo.test>\r\n\r\nHello\r\n")
         assert story.faults() == ["accepted 2 times: <twice@demo.test>"]
         story.inst.store.close()
+
+
+def test_of_two_daemons_on_one_file_one_runs_and_the_other_says_who_holds_it(
+    tmp_path: Path, dovecot: servers.Dovecot
+) -> None:
+    for number in range(PAIRS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with crash.accepting() as server:
+            story = crash.Story(folder, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=number)
+            story.pair()
+            assert story.faults() == [], f"seed {number}: {story.deaths}"
+            assert sorted(server.ids()) == sorted(set(server.ids()))
+            assert len(server.ids()) == len(crash.STEPS)
+            story.inst.store.close()
