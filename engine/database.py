@@ -185,6 +185,16 @@ class Database:
                     execute(part)
                 execute(f"INSERT INTO migration (name) VALUES ('{file.stem}')")
 
+    def rewrite(self) -> None:
+        """Writes a SQLite file anew, so that nothing deleted is left in its free pages or its log; outside of transactions.
+        While somebody reads, the log keeps its old pages until the next time it is used up. PostgreSQL vacuums by itself."""
+        if self.is_sqlite:
+            try:
+                self.connection.execute("VACUUM")
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except self.dialect.broken as error:
+                raise self._explained(error) from error
+
     def _migrated(self) -> set[str]:
         """What was done before; nothing where there is no schema yet."""
         try:

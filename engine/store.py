@@ -74,6 +74,39 @@ class ThreadMail:
 
 
 @dataclass(frozen=True)
+class Written:
+    """An email that a client got: of which step, from which template and rep, in which family of enrollments."""
+
+    client: str
+    root: str
+    sequence: str
+    step: str
+    template: str
+    rep: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a client said, or the rep knew that they had said, in this family of enrollments."""
+
+    client: str
+    root: str
+    event: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A line about somebody else that names a person: `what` is email, answer, task, history or moment."""
+
+    what: str
+    id: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Suppression:
     hash: str
     address: str
@@ -240,6 +273,19 @@ class Store:
     def all_enrollments(self) -> list[Enrollment]:
         return self._all(Enrollment, "all_enrollments")
 
+    def running(self, rep: str, limit: int) -> list[Enrollment]:
+        """What has not ended: who waits for the rep first, then who is next. An empty `rep`: everybody's."""
+        return self._all(Enrollment, "running", rep=rep, limit=limit)
+
+    def through(self, rep: str, limit: int) -> list[Enrollment]:
+        """What has ended or only listens, the latest first."""
+        return self._all(Enrollment, "through", rep=rep, limit=limit)
+
+    def count_states(self, rep: str = "") -> dict[str, int]:
+        """How many enrollments are in each state."""
+        rows = self.database.rows("count_states_of", rep=rep) if rep else self.database.rows("count_states")
+        return {row["state"]: row["n"] for row in rows}
+
     def running_twin(self, contact: str, sequence: str, prospect: str) -> Enrollment | None:
         return self._one(  # type: ignore[no-any-return]
             Enrollment, "running_twin", contact=contact, sequence=sequence, prospect=prospect
@@ -365,10 +411,12 @@ class Store:
     def to_draft(self, message: OutboxMessage, why: str) -> None:
         self.database.change("to_draft", id=message.id, note=why)
 
-    def approve(self, message: OutboxMessage, now: datetime, subject: str = "", text: str = "") -> bool:
-        """The rep's word; `subject` and `text` are what the rep made of it, empty when unchanged."""
+    def approve(self, message: OutboxMessage, now: datetime, subject: str = "", text: str = "", seen: str = "") -> bool:
+        """The rep's word; `subject` and `text` are what the rep made of it, empty when unchanged; `seen` what was approved."""
         return bool(
-            self.database.rows("approve", id=message.id, now=micros(now), subject=subject, text=text, nothing=b"")
+            self.database.rows(
+                "approve", id=message.id, now=micros(now), subject=subject, text=text, seen=seen, nothing=b""
+            )
         )
 
     def withdraw(self, enrollment: str, why: str) -> int:
@@ -622,6 +670,91 @@ class Store:
     def referrers(self) -> list[Contact]:
         """Everyone who has ever referred somebody."""
         return self._all(Contact, "referrers")
+
+    # --- reports -----------------------------------------------------------------------------------------------------
+
+    def sent_to_clients(self, since: datetime, until: datetime) -> list[Written]:
+        """Every email that a client got from `since` until before `until`, in order."""
+        return self._all(Written, "sent_to_clients", since=micros(since), until=micros(until))
+
+    def answers_of_clients(self) -> list[Answered]:
+        return self._all(Answered, "answers_of_clients")
+
+    def families_of_referrals(self) -> dict[str, str]:
+        """From which family of enrollments each referral came, where that is known."""
+        return {row["referral"]: row["root"] for row in self.database.rows("families_of_referrals")}
+
+    def asked_clients(self) -> list[tuple[str, str]]:
+        """(client, sequence) of every sequence by which a client was written to."""
+        return [(row["client"], row["sequence"]) for row in self.database.rows("asked_clients")]
+
+    # --- what is kept on a person, and its end -----------------------------------------------------------------------
+
+    def addresses_of(self, contact: str) -> list[str]:
+        return [row["address"] for row in self.database.rows("addresses_of", contact=contact)]
+
+    def firings_of(self, contact: str) -> list[tuple[str, str]]:
+        """(schedule, time of it) that started something for them."""
+        return [(row["schedule"], row["slot"]) for row in self.database.rows("firings_of", contact=contact)]
+
+    def inbound_from(self, address: str) -> list[InboundMessage]:
+        return self._all(InboundMessage, "inbound_from", address=address.lower())
+
+    def mentioning_enrollments(self, word: str) -> list[Enrollment]:
+        """Those whose variables hold this name or address."""
+        return self._all(Enrollment, "mentioning_enrollments", exact=word, word=word.lower())
+
+    def mentions(self, word: str) -> list[Mention]:
+        """Every email, answer, task, line of the history and moment that holds this name or address."""
+        return self._all(Mention, "mentions", exact=word, word=word.lower())
+
+    def erase_mention(self, mention: Mention, now: datetime) -> None:
+        """The words go; of what other people got, said and have to do, the row stays."""
+        match mention.what:
+            case "email":
+                self.database.change("erase_outbox", id=mention.id, now=micros(now), nothing=b"")
+            case "answer":
+                self.database.change("erase_inbound_words", id=mention.id)
+            case "task":
+                self.database.change("erase_task", id=mention.id)
+            case "history":
+                self.database.change("erase_history", id=mention.id)
+            case "moment":
+                self.database.change("erase_moment", id=mention.id)
+
+    def erase_inbound(self, message: InboundMessage, now: datetime) -> None:
+        self.database.change("erase_inbound", id=message.id, now=micros(now))
+
+    def erase_story_of(self, contact: str = "", enrollment: str = "") -> None:
+        """The history and the tasks of a person, or of one enrollment."""
+        self.database.change("erase_history_of", contact=contact, enrollment=enrollment)
+        self.database.change("erase_tasks_of", contact=contact, enrollment=enrollment)
+
+    def erase_prospect(self, referral: Referral) -> None:
+        """The referral still counts; who was referred is known no longer."""
+        self.database.change(
+            "erase_prospect", id=referral.id, prospect=row_of(replace(referral, prospect=Person()))["prospect"]
+        )
+
+    def erase_contact(self, contact: str) -> None:
+        """All that is theirs: enrollments with their emails, moments, addresses. Where they have referred somebody, the referral
+        stays with a contact of whom nothing is known."""
+        with self.transaction():
+            for name in ("outbox", "enrollments", "moments", "firings", "addresses"):
+                self.database.change(f"erase_{name}_of", contact=contact)
+            self.database.change("erase_proofs_by", client=contact)
+            if not self.database.change("erase_contact", id=contact):
+                self.database.change("hollow_contact", id=contact)
+
+    def suppress_hash(self, address: str, reason: str, at: datetime) -> None:
+        """Suppresses an address of which nothing but its hash is kept; an earlier reason stays."""
+        with self.transaction():
+            self.suppress(address, reason, at)
+            self.database.change("erase_suppression_address", hash=address_hash(address))
+
+    def overwrite_erased(self) -> None:
+        """What was erased is gone from the file, too. PostgreSQL does it by itself, with time (autovacuum)."""
+        self.database.rewrite()
 
     # --- the library and settings ------------------------------------------------------------------------------------
 

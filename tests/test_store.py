@@ -852,6 +852,115 @@ def test_of_four_who_read_the_same_answer_one_keeps_it(store: Store, crowd: Any)
     assert sum(got) == 1
 
 
+# --- reports and erasing ---------------------------------------------------------------------------------------------
+
+
+def test_who_waits_for_the_rep_is_listed_first_and_no_more_than_is_wanted(store: Store) -> None:
+    people = [contact(store, f"a{n}@b.test") for n in range(4)]
+    later = enrollment(store, people[0], "later", next_at=MONDAY + DAY)
+    soon = enrollment(store, people[1], "soon", next_at=MONDAY)
+    asked = enrollment(store, people[2], "asked", state=State.PAUSED)
+    over = enrollment(store, people[3], "over", state=State.STOPPED, outcome="finished")
+    assert store.running("", 10) == store.running(SAM, 10) == [asked, soon, later]
+    assert store.running("", 1) == [asked] and store.running(KIM, 10) == []
+    assert store.through("", 10) == [over] and store.through(KIM, 10) == []
+    assert store.count_states() == store.count_states(SAM) == {"active": 2, "paused": 1, "stopped": 1}
+    assert store.count_states(KIM) == {}
+
+
+def test_what_clients_got_and_answered_is_told_by_its_family(store: Store, queued: Any) -> None:
+    of, message, epoch = queued
+    sent = frozen(store, of, message)
+    assert store.start_data(sent, epoch, MONDAY, MONDAY) and store.record_sent(sent, MONDAY, "ok")
+    store.add_inbound(inbound("i1", event="named", contact=of.contact, enrollment=of.id))
+    store.add_inbound(inbound("i2", event="out_of_office", contact=of.contact, enrollment=of.id))
+    store.tell(MONDAY + DAY, "value", "value confirmed", of.contact, of.id)
+    (written,) = store.sent_to_clients(MONDAY, MONDAY + DAY)
+    assert (written.client, written.root, written.step, written.rep) == (of.contact, of.id, "first", SAM)
+    assert store.sent_to_clients(MONDAY + DAY, MONDAY + DAY * 2) == []
+    assert [(a.root, a.event) for a in store.answers_of_clients()] == [(of.id, "named"), (of.id, "confirmed")]
+    assert store.asked_clients() == [(of.contact, "nudge")]
+    by_proof = store.add_referral(Referral("", of.contact, SAM, Person("Barry", BARRY), "named", MONDAY, proof="i1"))
+    by_word = store.add_referral(Referral("", of.contact, SAM, Person("Sue", "sue@c.test"), "named", MONDAY))
+    enrollment(store, contact(store, LEE), "e2", referral=by_word.id)
+    unknown = store.add_referral(Referral("", of.contact, SAM, Person("Max", "max@c.test"), "named", MONDAY))
+    assert store.families_of_referrals() == {by_proof.id: of.id, by_word.id: "e2"}
+    assert unknown.id not in store.families_of_referrals()
+
+
+def test_a_name_is_found_wherever_it_was_written_and_taken_out(store: Store, queued: Any) -> None:
+    of, message, epoch = queued
+    sent = frozen(store, of, replace(message))
+    assert store.start_data(sent, epoch, MONDAY, MONDAY) and store.record_sent(sent, MONDAY, "ok")
+    about = enrollment(store, contact(store, LEE), "e2", variables={"prospect": {"name": "Özlem Dana"}, "n": ["x"]})
+    store.add_inbound(inbound("i1", text="Ask HELLO DANA, please", sender="Dana@ACME.test"))
+    task = store.add_task(Task("", "triage", SAM, "", "", "Hello Dana", "x", MONDAY, note="n"))
+    store.tell(MONDAY, "note", "said hello dana")
+    moment = store.add_moment(Moment("", about.contact, "nps", {"by": "Hello Dana"}, MONDAY, "k"))
+    found = store.mentions("Hello Dana")
+    assert sorted(m.what for m in found) == ["answer", "email", "history", "moment", "task"]
+    assert [e.id for e in store.mentioning_enrollments("Özlem Dana")] == ["e2"]
+    assert [m.id for m in store.inbound_from("dana@acme.test")] == ["i1"]
+    for mention in found:
+        store.erase_mention(mention, MONDAY)
+    assert store.mentions("Hello Dana") == []
+    kept = store.outbox_message(sent.id)
+    assert kept and (kept.state, kept.message_id, kept.raw) == (OutboxState.SENT, sent.message_id, b"")
+    assert kept.filed_at == MONDAY, "nothing is left to file"
+    erased = store.task(task.id)
+    assert erased and erased.title == "(erased)" and erased.done_at is None
+    assert moment and store.moments_of(about.contact)[0].data == {}
+
+
+def test_a_person_is_erased_and_what_they_referred_still_counts(store: Store, queued: Any) -> None:
+    of, _, _ = queued
+    store.fire_slot("yearly", "2026", of.contact, MONDAY)
+    assert store.firings_of(of.contact) == [("yearly", "2026")]
+    assert store.addresses_of(of.contact) == [DANA]
+    store.add_inbound(inbound("i1", contact=of.contact, enrollment=of.id))
+    store.tell(MONDAY, "note", "a line", of.contact, of.id)
+    store.add_task(Task("", "triage", SAM, of.contact, of.id, "Look", "x", MONDAY))
+    referral = store.add_referral(Referral("", of.contact, SAM, Person("Barry", BARRY), "won", MONDAY, proof="i1"))
+    (message,) = store.inbound_of(of.contact)
+    store.erase_inbound(message, MONDAY)
+    store.erase_story_of(contact=of.contact)
+    store.erase_prospect(referral)
+    store.erase_contact(of.contact)
+    again = inbound("i2", message_id="<i1@acme.test>", digest="i1")
+    assert not store.add_inbound(again), "it would be read anew otherwise"
+    assert store.contact_at(DANA) is None and store.all_enrollments() == [] and store.recent_inbound(9)[0].sender == ""
+    assert store.story(of.contact) == store.tasks_of(of.contact) == store.firings_of(of.contact) == []
+    (kept,) = store.referrals()
+    assert (kept.state, kept.prospect, kept.proof) == ("won", Person(), "")
+    assert store.contacts() == store.clients() == store.referrers() == []
+    hollow = store.contact(of.contact)
+    assert hollow and hollow.name == "" and "@" not in hollow.email
+    lee = contact(store, LEE)
+    store.erase_contact(lee.id)
+    assert store.contact(lee.id) is None
+
+
+def test_of_a_suppression_the_hash_stays(store: Store) -> None:
+    store.suppress(DANA, "unsubscribed", MONDAY, "m1")
+    store.suppress_hash(DANA, "forgotten", MONDAY + DAY)
+    store.suppress_hash(LEE, "forgotten", MONDAY)
+    assert [(s.reason, s.address, s.message) for s in map(store.suppressed, (DANA, LEE)) if s] == [
+        ("unsubscribed", "", ""), ("forgotten", "", ""),
+    ]  # fmt: skip
+
+
+def test_what_was_erased_is_gone_from_the_file(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "w.db"))
+    for number in range(200):
+        store.add_contact(Contact("", f"seldom.heard.{number}@acme.test", name="Seldom Heard", fields={"x": "y" * 500}))
+    for person in store.contacts():
+        store.erase_contact(person.id)
+    assert b"Seldom" in (tmp_path / "w.db").read_bytes() + (tmp_path / "w.db-wal").read_bytes()
+    store.overwrite_erased()
+    assert b"Seldom" not in (tmp_path / "w.db").read_bytes() + (tmp_path / "w.db-wal").read_bytes()
+    store.close()
+
+
 # --- nothing is left out ---------------------------------------------------------------------------------------------
 
 

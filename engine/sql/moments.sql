@@ -22,12 +22,13 @@ RETURNING slot;
 -- name: clients()
 -- Everybody but those who are known only because a client named or introduced them; one who was won has become a client.
 SELECT * FROM contact c
-WHERE EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
+WHERE c.email <> 'forgotten ' || c.id AND (EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email AND r.state = 'won')
   OR NOT (EXISTS (SELECT 1 FROM enrollment e WHERE e.contact = c.id)
-    OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email))
+    OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email)))
 ORDER BY c.email;
 
 -- name: referrers()
-SELECT * FROM contact c WHERE EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id) ORDER BY c.email;
+SELECT * FROM contact c
+WHERE c.email <> 'forgotten ' || c.id AND EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id) ORDER BY c.email;

@@ -1,10 +1,10 @@
--- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, filed_at, note)
+-- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, filed_at, note, seen)
 INSERT INTO outbox (id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before,
   follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals,
-  revision, approved_at, sent_at, filed_at, note)
+  revision, approved_at, sent_at, filed_at, note, seen)
 VALUES (:id, :enrollment, :step, :visit, :attempt, :mailbox, :contact, :recipient, :state, :due_at, :not_before,
   :follow_up, :message_id, :own_id, :thread, :subject, :text, :raw, :template, :version, :token, :deadline,
-  :deferrals, :revision, :approved_at, :sent_at, :filed_at, :note)
+  :deferrals, :revision, :approved_at, :sent_at, :filed_at, :note, :seen)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -93,10 +93,10 @@ UPDATE outbox SET note = :note WHERE id = :id AND note <> :note;
 -- name: to_draft(id, note)
 UPDATE outbox SET state = 'draft', note = :note WHERE id = :id AND state = 'queued';
 
--- name: approve(id, now, subject, text, nothing)
+-- name: approve(id, now, subject, text, seen, nothing)
 -- Bytes that were frozen before are gone: what the rep approved is what leaves.
 UPDATE outbox SET state = 'queued', approved_at = :now, not_before = :now, subject = :subject, text = :text,
-  raw = :nothing
+  raw = :nothing, seen = :seen
 WHERE id = :id AND state = 'draft'
 RETURNING id;
 

@@ -19,7 +19,7 @@ SELECT * FROM contact WHERE id = :id;
 SELECT c.* FROM contact c JOIN address a ON a.contact = c.id WHERE a.address = :address;
 
 -- name: contacts()
-SELECT * FROM contact ORDER BY email;
+SELECT * FROM contact WHERE email <> 'forgotten ' || id ORDER BY email;
 
 -- name: colleagues(domain)
 SELECT * FROM contact WHERE domain = :domain AND domain <> '' ORDER BY email;
