@@ -268,13 +268,13 @@ def to_text(raw: bytes, charset: str) -> str:
             return _SURROGATE.sub("\ufffd", raw.decode(name))
         except (UnicodeError, LookupError, ValueError):
             continue
-    return raw.decode(named or "cp1252", "replace")
+    return _SURROGATE.sub("\ufffd", raw.decode(named or "cp1252", "replace"))
 
 
 def _codec(charset: str) -> str:
     try:
         name = codecs.lookup(charset.strip().strip("'\"")[:40]).name if charset else ""
-        b"".decode(name or "utf-8")  # `zip` and `rot13` are codecs, and no charsets
+        b" ".decode(name or "utf-8", "replace")  # `zip` and `rot13` are codecs, and no charsets
     except (LookupError, ValueError, UnicodeError):
         return ""
     return "" if name in REFUSED_CODECS else name
