@@ -211,7 +211,8 @@ class OutboxState(StrEnum):
 class OutboxMessage:
     """One email of one step: unique over (enrollment, step, visit, try) among live ones. Text and bytes are empty until frozen.
 
-    `not_before` moves with back-off and limits, `due_at` never does: the gate asks for a read of the mailbox after it."""
+    `not_before` moves with back-off and limits, `due_at` never does: the gate asks for a read of the mailbox after it. `seen`
+    are the digests of what the rep approved; empty where nobody was asked, or where the rep wrote the words."""
 
     id: str
     enrollment: str
@@ -241,6 +242,7 @@ class OutboxMessage:
     revision: int = 0
     approved_at: datetime | None = None
     filed_at: datetime | None = None
+    seen: str = ""
 
 
 @dataclass(frozen=True)
