@@ -156,6 +156,8 @@ def _release(sequence: Sequence, enrollment: Enrollment, why: str, now: datetime
         state = State.LISTENING if moved.visits else State.WAITING
         return Decision(_to(moved, state, next_at=moved.due_at), _freed(enrollment), why)
     step = find(sequence, moved.step)
+    if step is None:  # an edit removed it, and nobody waits for its task any more
+        moved = replace(moved, in_hand="")
     if moved.in_hand == "task" or step is None or moved.tries:
         return Decision(
             _to(moved, State.ACTIVE, next_at=None if moved.in_hand else moved.due_at), _freed(enrollment), why
@@ -201,9 +203,15 @@ def _following(sequence: Sequence, enrollment: Enrollment, step: str | None) -> 
     else:  # removed by an edit: go on behind the last step that was reached and still exists
         reached = [i for i, s in enumerate(ids) if enrollment.visits.get(s)]
         rest = sequence.steps[max(reached, default=-1) + 1 :]
-    # Behind an email that went out again lies what was done after its first try: it is not done twice.
-    done = enrollment.visits if enrollment.tries else {}
-    return next((s for s in rest if not s.aside and not done.get(s.id)), None)
+    # What was passed may stand ahead: an edit turned the order round, or an email went out again after a refusal.
+    return next((s for s in rest if not s.aside and s.id not in enrollment.passed), None)
+
+
+def _led_to(sequence: Sequence, enrollment: Enrollment, target: str) -> Enrollment:
+    """A goto leads to `target`: it and what lies behind it comes anew; what lies before it stays passed."""
+    ids = [s.id for s in sequence.steps]
+    anew = ids[ids.index(target) :] if target in ids else ids
+    return replace(enrollment, passed=tuple(s for s in enrollment.passed if s not in anew))
 
 
 def _next(
@@ -233,7 +241,7 @@ def _arrive(
         end = facts.calendar.add(now, sequence.listen, facts.place)
         return Decision(_to(cleared, State.LISTENING, step=None, due_at=end, next_at=end), effects, why)
     visits = {**cleared.visits, step.id: cleared.visits.get(step.id, 0) + 1}
-    there = _to(cleared, State.ACTIVE, step=step.id, visits=visits)
+    there = _to(cleared, State.ACTIVE, step=step.id, visits=visits, passed=(*cleared.passed, step.id))
     if visits[step.id] > VISITS_MAX:
         circle = f"{step.id} was reached {VISITS_MAX} times: it runs in a circle"
         return Decision(
@@ -375,9 +383,9 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
     if latest and moved.at > latest:
         why = f"it would leave later than {step.until.text if step.until else ''}"
         return _skip(sequence, enrollment, step.id, now, facts, why, Withdraw(why))
-    if not leaving.approved and step.late != "send" and _overdue(enrollment, now, facts):
-        why = f"overdue by more than {facts.late_after.text}"
-        if step.late == "skip":
+    if not leaving.approved and (step.approve or (step.late != "send" and _overdue(enrollment, now, facts))):
+        why = "waits for approval" if step.approve else f"overdue by more than {facts.late_after.text}"
+        if step.late == "skip" and not step.approve:
             return _skip(sequence, enrollment, step.id, now, facts, why, Withdraw(why))
         asked = _to(enrollment, State.ACTIVE, in_hand="draft", next_at=now + DRAFT_PATIENCE)
         return Decision(asked, (Draft(why),), f"{step.id}: {why}: the rep is asked")
@@ -415,14 +423,32 @@ def _changed(
     """New variables (`facts` holds the anchors that follow from them) or an edited sequence."""
     changed = _to(enrollment, enrollment.state, variables={**enrollment.variables, **values})
     step = find(sequence, enrollment.step)
-    if enrollment.state is not State.ACTIVE or enrollment.in_hand == "task" or step is None or enrollment.tries:
+    if enrollment.state is not State.ACTIVE:
+        return Decision(changed, (), why)
+    if step is None:
+        if enrollment.in_hand not in ("task", "draft"):  # the outbox asks before it lets anything leave
+            return Decision(changed, (), why)
+        gone = "was removed from the sequence"
+        return _skip(sequence, changed, enrollment.step or "", now, facts, gone, Withdraw(gone))
+    fits = _fits(enrollment, step)
+    if fits and (enrollment.in_hand == "task" or enrollment.tries):
         return Decision(changed, (), why)
     placed = _place(changed, sequence, step, now, facts)
     if not enrollment.in_hand:
         return Decision(placed, (), why)
-    if placed.due_at == enrollment.due_at and not values:
+    if fits and placed.due_at == enrollment.due_at and not values:
         return Decision(changed, (), why)
     return Decision(replace(placed, in_hand=""), (Withdraw(why),), why)
+
+
+def _fits(enrollment: Enrollment, step: Step) -> bool:
+    """Whether what is in hand is what the step, as it is now, puts there."""
+    match enrollment.in_hand:
+        case "task":
+            return step.task is not None and step.block
+        case "outbox" | "draft":
+            return sends(step)
+    return True
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------
@@ -532,7 +558,8 @@ def _handle(
     if handler.goto:
         target = find(sequence, handler.goto)
         effects = (Withdraw(f"{event} arrived"), *beside, *_freed(enrollment))
-        here = replace(_caught_up(enrollment, now), done_at=now, cause=heard.message)
+        caught_up = replace(_caught_up(enrollment, now), done_at=now, cause=heard.message)
+        here = _led_to(sequence, caught_up, handler.goto)
         return _arrive(sequence, here, target, now, facts, f"{event}: goes to {handler.goto}", *effects)
     # An answer withdraws what had been queued before it, but a sequence that is told to go on has handled it: it stays.
     return Decision(enrollment, beside, f"{event}: continues")
@@ -563,7 +590,8 @@ def _back_to(enrollment: Enrollment, step: str, again: datetime, now: datetime) 
     onward = enrollment.step not in (None, step)
     lost = again - ((enrollment.done_at if enrollment.step != step else enrollment.due_at) or now)
     visits = {s: n - (onward and s == enrollment.step) for s, n in enrollment.visits.items()}
-    return replace(enrollment, step=step, visits=visits, start_at=enrollment.start_at + max(lost, timedelta(0)))
+    passed = tuple(s for s in enrollment.passed if not (onward and s == enrollment.step))
+    return replace(enrollment, step=step, visits=visits, passed=passed, start_at=enrollment.start_at + max(lost, timedelta(0)))
 
 
 def _after_the_end(

@@ -1,18 +1,18 @@
--- name: add_enrollment(id, sequence, version, contact, client, rep, root, prospect, begun_at, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, parent, cause, thread, referral, reason, outcome, revision)
+-- name: add_enrollment(id, sequence, version, contact, client, rep, root, prospect, begun_at, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, passed, tries, parent, cause, thread, referral, reason, outcome, revision)
 INSERT INTO enrollment (id, sequence, version, contact, client, rep, root, prospect, begun_at, start_at, state,
-  variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, parent, cause, thread,
+  variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, passed, tries, parent, cause, thread,
   referral, reason, outcome, revision)
 VALUES (:id, :sequence, :version, :contact, :client, :rep, :root, :prospect, :begun_at, :start_at, :state,
-  :variables, :step, :due_at, :next_at, :suspended_at, :done_at, :in_hand, :answered, :visits, :tries, :parent,
+  :variables, :step, :due_at, :next_at, :suspended_at, :done_at, :in_hand, :answered, :visits, :passed, :tries, :parent,
   :cause, :thread, :referral, :reason, :outcome, :revision)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: save_enrollment(id, was, sequence, version, prospect, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, tries, cause, thread, referral, reason, outcome, revision)
+-- name: save_enrollment(id, was, sequence, version, prospect, start_at, state, variables, step, due_at, next_at, suspended_at, done_at, in_hand, answered, visits, passed, tries, cause, thread, referral, reason, outcome, revision)
 -- A decision is saved only over the revision that it was made from.
 UPDATE enrollment SET sequence = :sequence, version = :version, prospect = :prospect, start_at = :start_at, state = :state, variables =
   :variables, step = :step, due_at = :due_at, next_at = :next_at, suspended_at = :suspended_at, done_at = :done_at,
-  in_hand = :in_hand, answered = :answered, visits = :visits, tries = :tries, cause = :cause, thread = :thread,
+  in_hand = :in_hand, answered = :answered, visits = :visits, passed = :passed, tries = :tries, cause = :cause, thread = :thread,
   referral = :referral, reason = :reason, outcome = :outcome, revision = :revision
 WHERE id = :id AND revision = :was;
 
