@@ -4,6 +4,7 @@ templates, conditions and anchors see. A date stays a date; a time gets its zone
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ def _number(given: Any) -> int | float:
         number = float(str(given).replace(",", "."))
     except ValueError as error:
         raise ValueError(f"must be a number, not {given!r}") from error
+    if not math.isfinite(number):  # JSON has neither
+        raise ValueError(f"must be a number, not {given!r}")
     return int(number) if number.is_integer() else number
 
 
