@@ -325,8 +325,9 @@ class Daemon:
         message = claimed.message
 
         async def before_body() -> bool:
-            began = await self._in_store(lambda inst: outbox.start(inst, claimed, self.clock.now()))
-            return began and outbox.in_time(claimed, self.clock.now())
+            began = self.clock.now()
+            may = await self._in_store(lambda inst: outbox.start(inst, claimed, began))
+            return may and outbox.in_time(claimed, began, self.clock.now())
 
         async with self._leased(message.mailbox):
             result = await self._sessions[message.mailbox].deliver(

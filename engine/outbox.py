@@ -24,6 +24,8 @@ from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Re
 
 #: A follow-up leaves only if the mailbox was read to its end so shortly before its body is written.
 READ_FRESH = timedelta(seconds=60)
+#: ... and so much of that may pass between the last look at the store and the body's first byte.
+BODY_TIME = timedelta(seconds=10)
 #: From the claim until the body must have begun; a frozen process that wakes later sends nothing.
 ATTEMPT_TIME = timedelta(seconds=120)
 #: How long after its deadline an attempt may still be speaking: the answer to the body, and clocks that differ.
@@ -84,7 +86,7 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
         ready = _ready(inst, message, now)
         if ready is None:
             continue
-        if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - READ_FRESH):
+        if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - (READ_FRESH - BODY_TIME)):
             return NeedsRead(ready)
         if _may_have_gone(inst, ready):
             _doubt(inst, ready, now)
@@ -190,12 +192,14 @@ def gap_after(message: OutboxMessage, mailbox: Mailbox) -> timedelta:
 def start(inst: Installation, claim: Claim, now: datetime) -> bool:
     """Committed between the server's 354 and the body: False means that the body must not be written."""
     with inst.store.transaction():
-        return inst.store.start_data(claim.message, claim.epoch, now, now - READ_FRESH)
+        return inst.store.start_data(claim.message, claim.epoch, now, now - (READ_FRESH - BODY_TIME))
 
 
-def in_time(claim: Claim, now: datetime) -> bool:
-    """Asked once more right before the body, when nothing can come between: a process that was frozen writes nothing."""
-    return claim.message.deadline is not None and now < claim.message.deadline
+def in_time(claim: Claim, began: datetime, now: datetime) -> bool:
+    """Asked once more right before the body, when nothing can come between, with when `start` was called: a process that was
+    frozen since writes nothing."""
+    deadline = claim.message.deadline
+    return deadline is not None and now < deadline and now - began < BODY_TIME
 
 
 def record(inst: Installation, claim: Claim, result: Result, now: datetime) -> None:

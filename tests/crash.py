@@ -37,6 +37,7 @@ SHORT = {
     "outbox.ANSWER_TIME": 1.0,
     "outbox.ABSENT_TWICE": 0.5,
     "outbox.READ_FRESH": 2.0,
+    "outbox.BODY_TIME": 0.7,
     "outbox.UNREACHABLE_REST": 0.2,
     "daemon.LEASE": 1.0,
     "daemon.LEASE_RENEWAL": 0.3,

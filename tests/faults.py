@@ -27,7 +27,7 @@ from engine.store import counted_ids, open_store
 REP, CONTACTS, STEPS = "sam@demo.example", 3, ("first", "second", "third")
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 LEASE, READABLE = timedelta(seconds=15), timedelta(seconds=60)
-TURNS, LAST_TURNS, QUIET_ROUNDS_MAX = 200, 12, 600
+TURNS, LAST_TURNS, QUIET_ROUNDS_MAX = 200, 12, 3_000
 
 CONFIG = """
 company: {name: Demo, domains: [demo.example], zone: UTC}
@@ -170,8 +170,11 @@ class Storm:
             return state.paused_until
         if due is not None and due <= self.now:
             return self.now + timedelta(seconds=5)
-        patience = self.now + timedelta(minutes=16)
-        return patience if due is None else min(due, patience)
+        begun = (OutboxState.CLAIMED, OutboxState.DATA_STARTED, OutboxState.IN_DOUBT)
+        if due is None or any(self.inst.store.outbox_in(state) for state in begun):
+            patience = self.now + timedelta(minutes=16)
+            return patience if due is None else min(due, patience)
+        return due
 
     def is_over(self) -> bool:
         store = self.inst.store
@@ -301,12 +304,13 @@ class Storm:
         if before and self.fault("answer at the last moment", 0.15):
             self.comes_back(before[-1], "answer")
         yield
-        if not outbox.start(self.inst, claim, self.now):
+        began = self.now
+        if not outbox.start(self.inst, claim, began):
             return Cancelled()
         if claim.message.recipient in self.heard_before(claim):
             self.broken.append(f"{claim.message.step} to {claim.message.recipient} began after their answer was read")
         yield
-        if not outbox.in_time(claim, self.now):
+        if not outbox.in_time(claim, began, self.now):
             return Cancelled()
         return (yield from self.body(claim.message))
 
