@@ -46,7 +46,7 @@ from engine.core.happening import (
 )
 from engine.core.machine import decide, find, sends
 from engine.core.model import Contact, Enrollment, Moment, OutboxMessage, OutboxState, Person, Referral, State, Task
-from engine.core.needs import Refusal, anchors, gather
+from engine.core.needs import Refusal, anchors, gather, refuse_controls
 from engine.core.render import RenderError
 from engine.core.sequence import Sequence, Start
 from engine.errors import UserError
@@ -132,6 +132,8 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     rep = _rep_for(inst, wish, address)
     if isinstance(rep, Refusal):
         return [rep]
+    if unspeakable := _unspeakable(wish.contact):
+        return [unspeakable]
     given = dict(wish.values)
     client = str(given.pop("client", "")) if sequence.to == "prospect" else ""
     zone = inst.config.place(inst.rep(rep)).zone
@@ -166,7 +168,9 @@ def acquaint(inst: Installation, wish: Wish) -> Contact | Refusal:
     if isinstance(address, Refusal):
         return address
     rep = _rep_for(inst, wish, address)
-    return rep if isinstance(rep, Refusal) else _known_or_new(inst, address, rep, wish.contact)
+    if isinstance(rep, Refusal):
+        return rep
+    return _unspeakable(wish.contact) or _known_or_new(inst, address, rep, wish.contact)
 
 
 def _unknown_sequence(inst: Installation, name: str) -> Refusal:
@@ -193,6 +197,18 @@ def _rep_for(inst: Installation, wish: Wish, address: str) -> str | Refusal:
         return rep
     reason = f"{rep} is no mailbox of the config" if rep else f"whose client {address} is cannot be known"
     return Refusal("rep", reason, f"add --rep with one of {', '.join(reps)}")
+
+
+def _unspeakable(given: Mapping[str, Any]) -> Refusal | None:
+    """Names stand in headers, where a line break begins another one."""
+    for part, value in given.items():
+        try:
+            refuse_controls(value)
+            if isinstance(value, str) and "\n" in value:
+                raise ValueError("holds a line break; write it in one line")
+        except ValueError as error:
+            return Refusal("contact", f"{part} {error}")
+    return None
 
 
 def _known_or_new(inst: Installation, address: str, rep: str, given: Mapping[str, Any]) -> Contact:

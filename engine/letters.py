@@ -13,6 +13,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from engine.core import compose
+from engine.core.address import prospect_key
 from engine.core.machine import find
 from engine.core.model import Contact, Enrollment, OutboxMessage, Person, Referral
 from engine.core.needs import person, typed
@@ -54,6 +55,15 @@ def contact_values(contact: Contact | None) -> dict[str, Any] | None:
     return {**own, **person({k: getattr(contact, k) for k in ("name", "first_name", "email", "company", "title")})}
 
 
+def referral_of(inst: Installation, enrollment: Enrollment) -> Referral | None:
+    """The referral that this is about: the one that began it, else the client's of the same prospect."""
+    if enrollment.referral:
+        return inst.store.referral(enrollment.referral)
+    key = prospect_key(enrollment.variables.get("prospect"))
+    theirs = inst.store.referrals_by(enrollment.client) if key else []
+    return next((r for r in theirs if prospect_key(r.prospect) == key), None)
+
+
 def referral_values(inst: Installation, referral: Referral | None) -> dict[str, Any] | None:
     if referral is None:
         return None
@@ -63,7 +73,9 @@ def referral_values(inst: Installation, referral: Referral | None) -> dict[str, 
     return {"state": referral.state, "client": client, "prospect": asdict(referral.prospect), **values}
 
 
-def scene(inst: Installation, enrollment: Enrollment, now: datetime, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def scene(
+    inst: Installation, enrollment: Enrollment, now: datetime, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """All variables that templates and conditions may use for this enrollment at `now` (UTC)."""
     sequence = sequence_of(inst, enrollment)
     rep = inst.rep(enrollment.rep)
@@ -78,8 +90,11 @@ def scene(inst: Installation, enrollment: Enrollment, now: datetime, more: Mappi
         "client": contact_values(client),
         "prospect": prospect,
         "rep": rep.values,
-        "company": {"name": client.company if client else "", "domain": client.email.rpartition("@")[2] if client else ""},
-        "referral": referral_values(inst, inst.store.referral(enrollment.referral) if enrollment.referral else None),
+        "company": {
+            "name": client.company if client else "",
+            "domain": client.email.rpartition("@")[2] if client else "",
+        },
+        "referral": referral_values(inst, referral_of(inst, enrollment)),
         "enrollment": {"sequence": sequence.name, "begun_at": enrollment.begun_at, "step": enrollment.step or ""},
         "today": now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
         "unsubscribe": unsubscribe_link(inst, enrollment, holder.email if holder else ""),
@@ -145,8 +160,8 @@ def render(inst: Installation, enrollment: Enrollment, step: Step, now: datetime
 def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, now: datetime) -> Frozen:
     """The email of an outbox row as it would leave at `now` (UTC), to the byte.
 
-    What the rep wrote into the draft stands in place of the template's words. Raises RenderError, and UserError when the
-    mailbox is gone."""
+    What the rep wrote into the draft stands in place of the template's words. Raises RenderError, ValueError for what no header
+    takes, and UserError when the mailbox is gone."""
     sequence = sequence_of(inst, enrollment)
     step = find(sequence, message.step)
     assert step is not None, "decide(Leaving) skips a step that was removed"

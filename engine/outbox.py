@@ -154,6 +154,9 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
     except RenderError as error:
         happen(inst, message.enrollment, Failed(str(error.problem)), now)
         return None
+    except ValueError as error:  # a name or a subject that no header takes stops its own enrollment, never the mailbox
+        happen(inst, message.enrollment, Failed(f"it cannot be written: {error}"), now)
+        return None
     return replace(
         ready,
         message_id=letter.message_id,

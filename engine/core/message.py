@@ -70,6 +70,8 @@ _LINE_END = re.compile(rb"[\r\n]")
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\n|\r|\Z)")
 _ID = re.compile(r"<[^<>\s\x00-\x1f\x7f]{1,998}>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+#: In a header also what turns around or breaks the text beside it, wherever it is shown or written again.
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can say one alone; no database and no terminal takes it
 
 
@@ -334,7 +336,7 @@ def decode_words(value: str) -> str:
 
 
 def _one_line(value: str) -> str:
-    return " ".join(_CONTROL.sub(" ", value).split())[:1000]
+    return " ".join(_UNSPEAKABLE.sub(" ", value).split())[:1000]
 
 
 def _ids(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 from engine.core.sequence import Need, Sequence
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+# Also what no header takes: line separators. (Lone surrogates come from a terminal that is not UTF-8, and are told as that.)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
 TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "herr", "frau", "m", "mme", "dipl.-ing", "mag"})
 PARTS = ("name", "first_name", "email", "company", "title")
@@ -58,6 +59,10 @@ def person(given: Any) -> dict[str, str]:
         found = {part: str(given.get(part) or "").strip() for part in PARTS}
     else:
         found = dict.fromkeys(PARTS, "") | _spoken(str(given))
+    found = {
+        part: " ".join(text.split()) for part, text in found.items()
+    }  # a name with a line break would break a header
+    refuse_controls(found)
     if not found["name"] and not found["email"]:
         raise ValueError(f"names nobody; write it like {EXAMPLES['person']}")
     if found["email"] and not _ADDRESS.fullmatch(found["email"]):
@@ -84,7 +89,7 @@ def keep(need: Need, given: Any, zone: str) -> Any:
     """What is kept for a need, fit for JSON. A time without offset is in `zone` (IANA, the rep's).
 
     Raises ValueError with what is wrong, to be read behind the variable's name."""
-    _refuse_controls(given)
+    refuse_controls(given)
     match need.type:
         case "person":
             return person(given)
@@ -106,7 +111,8 @@ def keep(need: Need, given: Any, zone: str) -> Any:
     return str(given).strip()
 
 
-def _refuse_controls(given: Any) -> None:
+def refuse_controls(given: Any) -> None:
+    """Raises ValueError for a text, or one in a list or a mapping, that could turn around or break what stands beside it."""
     texts = given.values() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else [given]
     if any(isinstance(text, str) and _CONTROL.search(text) for text in texts):
         raise ValueError("holds a control character; take it out")
