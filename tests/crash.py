@@ -48,7 +48,7 @@ SHORT = {
 READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
 SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
 STEPS = ("first", "second", "third")
-LIFE_SECONDS, END_SECONDS, CROWD_SECONDS = 4.0, 60.0, 400.0
+LIFE_SECONDS, END_SECONDS, CROWD_SECONDS = 4.0, 240.0, 400.0
 
 CONFIG = """
 store: "{store}"

@@ -4,7 +4,7 @@ only its clock jumps over the time in which nothing happens."""
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -44,7 +44,7 @@ def steps(there: World, sequence: str) -> list[str]:
     """The steps of a sequence whose emails were sent, in order."""
     sent = there.inst.store.outbox_in(OutboxState.SENT)
     ids = {e.id for e in there.inst.store.all_enrollments() if e.sequence == sequence}
-    return [m.step for m in sorted(sent, key=lambda m: m.sent_at or datetime.max) if m.enrollment in ids]
+    return [m.step for m in sorted(sent, key=lambda m: m.sent_at or there.clock.now()) if m.enrollment in ids]
 
 
 def mailto(message: EmailMessage) -> str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from engine.core.sequence import Sequence
 from engine.core.needs import Refusal
+from engine.core.sequence import Sequence
 
 CONFIRMATION_LASTS = timedelta(days=365)
 FINAL = frozenset({"unsubscribed", "complained", "bounced"})

@@ -156,15 +156,16 @@ class Contact:
 class Enrollment:
     """One contact's way through one sequence.
 
-    `step` is the step that is due or in hand (None: the steps ran out, or it has not begun). `due_at` is that step's time,
-    kept while the clock stands still; `next_at` is when the engine must look again, None when only an event can move it.
-    `start_at` is the anchor `start`, moved by every hold and pause. `suspended_at` is when its clock stopped. `in_hand` says who has
-    the step: "outbox", "draft" or "task". `answered` is the step whose email was sent last: handlers go by it.
-    `visits` counts how often each step was reached by now, `tries` the emails of the present visit that were refused.
-    `passed` are the steps that do not come again by themselves, in the order in which they were reached: a goto takes its target
-    and what lies behind it out. `done_at` is when the step before it was done: waits count from it, and holds move it.
-    `thread` is the thread that its emails go on in. `root` is the id of the first enrollment of its family; `cause` the
-    inbound message that it answers. `revision` rises with every change and is what lets an answer win against a send."""
+    `step` is the step that is due or in hand (None: the steps ran out, or it has not begun). `due_at` is that step's
+    time, kept while the clock stands still; `next_at` is when the engine must look again, None when only an event can
+    move it. `start_at` is the anchor `start`, moved by every hold and pause. `suspended_at` is when its clock stopped.
+    `in_hand` says who has the step: "outbox", "draft" or "task". `answered` is the step whose email was sent last:
+    handlers go by it. `visits` counts how often each step was reached by now, `tries` the emails of the present visit
+    that were refused. `passed` are the steps that do not come again by themselves, in the order in which they were
+    reached: a goto takes its target and what lies behind it out. `done_at` is when the step before it was done: waits
+    count from it, and holds move it. `thread` is the thread that its emails go on in. `root` is the id of the first
+    enrollment of its family; `cause` the inbound message that it answers. `revision` rises with every change and is
+    what lets an answer win against a send."""
 
     id: str
     sequence: str
