@@ -51,11 +51,21 @@ DANA = "whoelse enroll dana@acme.example"
         "    -v results='Tenders out in two days'",
         f"{DANA} follow_up_1_1_1 -v prospect='Barry Jones <barry@northwind.example>' --dry-run",
         f"{DANA} value_review --from dana.yaml",
+        "whoelse enroll --csv clients.csv value_review --dry-run",
     ),
 )
-@email_argument
-@sequence_argument
+@click.argument("words", metavar="EMAIL SEQUENCE", nargs=-1)
 @values_option
+@click.option(
+    "--csv",
+    "sheet",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Many at once, from a CSV, TSV or JSON file, in place of EMAIL; its columns are email, name, company and what the"
+    " sequence needs (prospect.name …).",
+)
+@click.option("--again", is_flag=True, help="With --csv: also who has been through it before.")
+@click.option("--ignore-columns", is_flag=True, help="With --csv: pass over columns that mean nothing here.")
 @click.option(
     "--from", "file", metavar="FILE.yaml", type=click.Path(path_type=Path), help="Variables from a file; -v beats them."
 )
@@ -73,8 +83,10 @@ DANA = "whoelse enroll dana@acme.example"
 @config_option
 @json_option
 def enroll(
-    email: str,
-    sequence: str,
+    words: tuple[str, ...],
+    sheet: Path | None,
+    again: bool,
+    ignore_columns: bool,
     values: tuple[str, ...],
     file: Path | None,
     rep: str,
@@ -84,15 +96,20 @@ def enroll(
     as_json: bool,
     **contact: str,
 ) -> None:
-    """Enroll somebody, and print the date and subject of every email to come."""
+    """Enroll somebody, and print the date and subject of every email to come; with --csv a whole table of people."""
     from engine.enrollments import Wish, enroll
     from engine.simulate import rehearse
 
+    email, sequence = _whom(words, sheet, again or ignore_columns)
     contact["country"] = contact["country"].upper()
     given = {**_from_file(file), **named_values(values)}
     inst = working(configuration(config))
     _check_place(contact["zone"], contact["country"], contact["subdivision"])
     wish = Wish(email, sequence, given, rep, override, {key: value for key, value in contact.items() if value})
+    if sheet:
+        from engine.cli.importing import feed_file
+
+        sys.exit(feed_file(inst, sheet, wish, again, dry_run, ignore_columns, as_json))
     at = now()
     ahead = rehearse(inst, wish, at)
     refusals = ahead.refusals
@@ -106,6 +123,18 @@ def enroll(
     else:
         _say_entered(wish, ahead, refusals, dry_run)
     sys.exit(1 if refusals else 0)
+
+
+def _whom(words: Sequence[str], sheet: Path | None, of_sheets: bool) -> tuple[str, str]:
+    """(email, sequence), the email empty where a table names many."""
+    if sheet is None and of_sheets:
+        raise click.BadParameter("goes with a file", param_hint="--csv")
+    wanted = ("SEQUENCE",) if sheet else ("EMAIL", "SEQUENCE")
+    if len(words) < len(wanted):
+        raise click.UsageError(f"Missing argument '{wanted[len(words)]}'.")
+    if len(words) > len(wanted):
+        raise click.UsageError(f"Got unexpected extra argument ({words[len(wanted)]})")
+    return ("", words[0]) if sheet else (words[0], words[1])
 
 
 def _check_place(zone: str, country: str, subdivision: str) -> None:
