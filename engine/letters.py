@@ -55,11 +55,11 @@ def contact_values(contact: Contact | None) -> dict[str, Any] | None:
     return {**own, **person({k: getattr(contact, k) for k in ("name", "first_name", "email", "company", "title")})}
 
 
-def referral_of(inst: Installation, enrollment: Enrollment) -> Referral | None:
+def referral_of(inst: Installation, enrollment: Enrollment, prospect: Mapping[str, Any] | None) -> Referral | None:
     """The referral that this is about: the one that began it, else the client's of the same prospect."""
     if enrollment.referral:
         return inst.store.referral(enrollment.referral)
-    key = prospect_key(enrollment.variables.get("prospect"))
+    key = prospect_key(prospect)
     theirs = inst.store.referrals_by(enrollment.client) if key else []
     return next((r for r in theirs if prospect_key(r.prospect) == key), None)
 
@@ -94,7 +94,7 @@ def scene(
             "name": client.company if client else "",
             "domain": client.email.rpartition("@")[2] if client else "",
         },
-        "referral": referral_values(inst, referral_of(inst, enrollment)),
+        "referral": referral_values(inst, referral_of(inst, enrollment, prospect)),
         "enrollment": {"sequence": sequence.name, "begun_at": enrollment.begun_at, "step": enrollment.step or ""},
         "today": now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
         "unsubscribe": unsubscribe_link(inst, enrollment, holder.email if holder else ""),

@@ -167,6 +167,8 @@ def _answer(given: Mapping[str, Any]) -> Answer:
     data = given[event]
     if event in STEP_ANSWERS:
         data = {"step": data}
+    elif event == "mark":
+        event = str(data)
     return Answer(parse_duration(str(given["after"])), event, data if isinstance(data, Mapping) else {})
 
 

@@ -14,6 +14,7 @@ from engine.core import match
 from engine.core.calendar import to_utc
 from engine.core.duration import Duration
 from engine.core.happening import Heard
+from engine.core.language import MARKS
 from engine.core.machine import RUNNING, find
 from engine.core.model import (
     HUMAN,
@@ -44,12 +45,13 @@ UNTIL_DAYS = 400
 #: So often may one instant bring something more; beyond it, a sequence runs in a circle.
 ROUNDS_MAX = 2_000
 STEP_ANSWERS = ("done", "approved", "rejected")
-ANSWERS = (*(e.value for e in Event), *STEP_ANSWERS, "change")
+ANSWERS = (*(e.value for e in Event), *STEP_ANSWERS, *MARKS, "change")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What happens from outside: an event's name, `done`, `approved`, `rejected` (with `step`) or `change`.
+    """What happens from outside: an event's name, `done`, `approved`, `rejected` (with `step`), what became of the prospect
+    (`met`, `won`, `lost`) or `change`.
 
     `at` is an instant in UTC, or how long after the beginning; `data` may hold `people` or `prospect`, `until`, `step`, `note`, or
     the values that change."""
@@ -293,6 +295,8 @@ class Simulation:
             enrollments.change(self.inst, contact.email, main.sequence, answer.data, self.now)
         elif answer.event in STEP_ANSWERS:
             self._step_answer(main, answer.event, str(answer.data.get("step", "")))
+        elif answer.event in MARKS:
+            self._marked(main, answer.event)
         elif answer.event in ANSWERS:
             self._heard(main, answer)
         else:
@@ -312,6 +316,16 @@ class Simulation:
             tasks = drafts  # type: ignore[assignment]
         if not tasks:
             self.book.note(self.now, main, step, f"{word} {step}: there is nothing to decide any more")
+
+    def _marked(self, main: Enrollment, word: str) -> None:
+        """The rep says what became of the prospect; whoever was enrolled by hand has no record of it before that."""
+        prospect = main.variables.get("prospect")
+        if prospect is None and main.contact != main.client and (holder := self.book.contact(main.contact)):
+            prospect = {"name": holder.name, "email": holder.email, "company": holder.company}
+        if prospect is None:
+            self.book.note(self.now, main, "", f"{word}: there is no prospect")
+            return
+        enrollments.set_referral(self.inst, main, Person(**prospect), word, "", self.now)
 
     def _heard(self, main: Enrollment, answer: Answer) -> None:
         event = Event(answer.event)

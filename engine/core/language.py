@@ -18,6 +18,7 @@ KINDS = ("review", "ask", "intro", "follow_up", "thanks", "update", "outreach", 
 ROLES = ("client", "prospect", "rep")
 THREADS = ("one", "new", "inherit", "answer")
 NEED_TYPES = ("text", "number", "list", "date", "datetime", "person")
+MARKS = ("met", "won", "lost")
 REFERRAL_STATES = ("named", "introduced", "contacted", "met", "won", "lost")
 ACTIONS = ("email", "task", "start", "variants")
 ENDINGS = ("stop", "pause", "hold", "goto", "continue")
@@ -329,6 +330,7 @@ GIVEN = {
     "done": Key(STEP_NAME, "the task of that step is done"),
     "approved": Key(STEP_NAME, "the draft of that step is approved"),
     "rejected": Key(STEP_NAME, "the draft of that step is rejected"),
+    "mark": Key(shapes.choice(*MARKS), "the rep marks what became of the prospect"),
     "change": Key(shapes.values, "variables that change"),
 }
 OUTCOMES = {

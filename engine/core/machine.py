@@ -591,7 +591,9 @@ def _back_to(enrollment: Enrollment, step: str, again: datetime, now: datetime) 
     lost = again - ((enrollment.done_at if enrollment.step != step else enrollment.due_at) or now)
     visits = {s: n - (onward and s == enrollment.step) for s, n in enrollment.visits.items()}
     passed = tuple(s for s in enrollment.passed if not (onward and s == enrollment.step))
-    return replace(enrollment, step=step, visits=visits, passed=passed, start_at=enrollment.start_at + max(lost, timedelta(0)))
+    return replace(
+        enrollment, step=step, visits=visits, passed=passed, start_at=enrollment.start_at + max(lost, timedelta(0))
+    )
 
 
 def _after_the_end(
