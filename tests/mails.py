@@ -252,3 +252,33 @@ def _addresses(listed: str, charset: str) -> str:
         f"{Header(name, _usable(name, charset)).encode()} <{address}>" if name and not name.isascii() else formataddr((name, address))
         for name, address in getaddresses([listed])
     )
+
+
+def bounce(what: dict[str, str]) -> bytes:
+    """A server's message that mail did not arrive: `label`, `from`, `subject`, `words`, `report` and `returned` as `bounces.toml` tells."""
+    subject = Header(what["subject"], _usable(what["subject"], "us-ascii")).encode()
+    head = (
+        f"Return-Path: <>\nFrom: {what['from']}\nTo: kim@brightfield.example\nSubject: {subject}\n"
+        "Date: Mon, 2 Mar 2026 09:05:00 +0000\nMessage-ID: <b1@mta.example>\nMIME-Version: 1.0\n"
+    )
+    words = what["words"].strip("\n")
+    mine = ASKED["ask"]
+    sent = (
+        f"From: {REP}\nTo: <pat@client.example>\nSubject: {mine[0]}\nMessage-ID: <o1@brightfield.example>\n"
+        "Date: Mon, 2 Mar 2026 09:00:00 +0000\nList-Unsubscribe: <mailto:kim@brightfield.example>\n"
+    )
+    returned = what.get("returned", "")
+    if "report" not in what:
+        notes = {
+            "text": "\n------ This is a copy of the message, including all the headers. ------\n",
+            "bare": "\n",
+        }
+        below = f"{notes[returned]}\n{sent}\n{mine[1]}\n\n{FOOT}\n" if returned else ""
+        return f"{head}Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{words}\n{below}".encode()
+    kinds = {"header": ("text/rfc822-headers", sent), "message": ("message/rfc822", f"{sent}\n{mine[1]}\n")}
+    last = "--=_r\nContent-Type: {}\n\n{}\n".format(*kinds[returned]) if returned else ""
+    return (
+        f'{head}Content-Type: multipart/report; report-type=delivery-status; boundary="=_r"\n\n'
+        f"--=_r\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{words}\n"
+        f"--=_r\nContent-Type: message/delivery-status\n\n{what['report'].strip()}\n\n{last}--=_r--\n"
+    ).encode()
