@@ -18,7 +18,7 @@ from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
 from engine.enrollments import finish_drafts, happen, set_referral, suppress
 from engine.installation import Installation
-from engine.letters import write
+from engine.letters import Frozen, write
 from engine.rows import instant, micros
 from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
 
@@ -39,6 +39,7 @@ STILL = timedelta(hours=1)
 ABSENT_TWICE = timedelta(minutes=15)
 BRAKE = "brake"
 SKIPS_MAX = 100
+SEEN_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,10 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
     except ValueError as error:  # a name or a subject that no header takes stops its own enrollment, never the mailbox
         happen(inst, message.enrollment, Failed(f"it cannot be written: {error}"), now)
         return None
+    if changed := _changed_since(message.seen, letter):
+        happen(inst, message.enrollment, Leaving(reworded=changed), now)
+        inst.store.to_draft(message, changed)
+        return None
     return replace(
         ready,
         message_id=letter.message_id,
@@ -168,6 +173,19 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
         template=letter.template,
         version=inst.library.version,
     )
+
+
+def seen(letter: Frozen) -> str:
+    """What the rep sees of an email, as digests by its parts: an approval is for these and no others."""
+    parts = (letter.recipient.email, letter.subject, letter.text, letter.html)
+    return " ".join(hashlib.sha256(part.encode()).hexdigest()[:SEEN_DIGITS] for part in parts)
+
+
+def _changed_since(approved: str, letter: Frozen) -> str:
+    """Which part is not any more as the rep approved it; nothing where all is, or nobody was asked."""
+    pairs = zip(("recipient", "subject", "text", "layout"), approved.split(), seen(letter).split(), strict=False)
+    changed = next((name for name, was, now in pairs if was != now), "")
+    return f"its {changed} has changed since it was approved" if changed else ""
 
 
 def _take(
@@ -356,12 +374,18 @@ def drafts(inst: Installation) -> list[OutboxMessage]:
     return inst.store.outbox_in(OutboxState.DRAFT)
 
 
-def approve(inst: Installation, draft: OutboxMessage, now: datetime, subject: str = "", text: str = "") -> bool:
-    """The rep's word. With `text` exactly that goes out, without it the template is filled in again when it leaves.
+def approve(
+    inst: Installation, draft: OutboxMessage, now: datetime, subject: str = "", text: str = "", shown: str = ""
+) -> bool:
+    """The rep's word. With `text` exactly that goes out. Without it the template is filled in again when it leaves, and what would
+    not be as it was `shown` (see `seen`; empty: as it would be now) becomes a draft again.
 
-    False when the draft was withdrawn or decided before."""
+    False when the draft was withdrawn or decided before. Raises RenderError when there is nothing that could be shown."""
     with inst.store.transaction():
-        if not inst.store.approve(draft, now, subject, text):
+        enrollment = inst.store.enrollment(draft.enrollment)
+        if enrollment and not text and not shown:
+            shown = seen(write(inst, enrollment, replace(draft, subject="", text=""), now))
+        if not inst.store.approve(draft, now, subject, text, "" if text else shown):
             return False
         _tell(inst, draft, now, "approved", f"{draft.step}: approved" + (", edited" if text else ""))
         finish_drafts(inst, draft.enrollment, now, queued=True)

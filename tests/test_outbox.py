@@ -6,6 +6,7 @@ from __future__ import annotations
 import email
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import default
@@ -18,6 +19,7 @@ from office import BARRY, BARRY_PERSON, CONFIG, DANA, KIM, LEE, MONDAY, SAM, Off
 from engine import enrollments, outbox
 from engine.core.happening import Stopped
 from engine.core.model import OutboxMessage, OutboxState, State
+from engine.letters import write
 from engine.outbox import Claim, NeedsRead, Nothing
 from engine.smtp import (
     Accepted,
@@ -716,6 +718,50 @@ def test_a_draft_leaves_only_after_the_reps_word(there: Office) -> None:
     assert "Hello Barry" in sent.text
     there.run(days=3)
     assert there.sent(known) == ["first", "second"], "the wait counts from the sending"
+
+
+def renamed(there: Office, email: str, name: str) -> None:
+    contact = there.store.contact_at(email)
+    assert contact
+    there.store.save_contact(replace(contact, name=name))
+
+
+def test_what_would_leave_in_other_words_than_were_approved_is_asked_again(there: Office) -> None:
+    known, draft = drafted(there)
+    renamed(there, DANA, "Dana Whitfield")
+    assert outbox.approve(there.inst, draft, there.now)
+    renamed(there, DANA, "Dana Miller")
+    assert there.work() == []
+    (again,) = outbox.drafts(there.inst)
+    assert again.id == draft.id and again.note == "its text has changed since it was approved"
+    assert there.of(known).in_hand == "draft" and there.state(known) is State.ACTIVE
+    assert (
+        "its text has changed since it was approved: the rep is asked again"
+        in there.store.story(again.contact)[-1].text
+    )
+    there.run(days=1)
+    assert [t.kind for t in there.store.open_tasks()] == ["draft_overdue"], "it is reminded of like any draft"
+    assert outbox.approve(there.inst, again, there.now)
+    (sent,) = there.work()
+    assert "Dana Miller said" in sent.text and there.sent(known) == ["first"]
+    assert there.store.open_tasks() == []
+
+
+def test_what_was_shown_before_the_words_changed_is_not_approved_by_it(there: Office) -> None:
+    """The rep looks, the name changes, the rep says yes to what they saw."""
+    known, draft = drafted(there)
+    shown = outbox.seen(write(there.inst, there.of(known), draft, there.now))
+    renamed(there, DANA, "Dana Miller")
+    assert outbox.approve(there.inst, draft, there.now, shown=shown)
+    assert there.work() == [] and len(outbox.drafts(there.inst)) == 1
+
+
+def test_an_approved_draft_is_filled_in_again_and_leaves_where_nothing_has_changed(there: Office) -> None:
+    _, draft = drafted(there)
+    there.now = MONDAY + timedelta(hours=9)  # the window is closed
+    assert outbox.approve(there.inst, draft, there.now)
+    (sent,) = there.run(days=1)
+    assert parsed(sent)["Date"].datetime == MONDAY + timedelta(days=1), "its date is that of its leaving"
 
 
 def test_what_the_rep_wrote_into_a_draft_goes_out_exactly(there: Office) -> None:

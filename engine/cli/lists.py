@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from engine.config import Config
     from engine.core.model import Contact, InboundMessage, OutboxMessage, Task
     from engine.installation import Installation
+    from engine.letters import Frozen
     from engine.store import Store
 
 commands = click.Group()
@@ -287,13 +288,22 @@ def _draft(inst: Installation, handle: str) -> OutboxMessage:
     return found[chosen(handle, found, "draft", "whoelse drafts")]
 
 
-def _draft_words(inst: Installation, draft: OutboxMessage) -> tuple[str, str]:
-    """Subject and text as they would leave at this moment."""
+def _draft_letter(inst: Installation, draft: OutboxMessage) -> Frozen:
+    """The email as it would leave at this moment, from its template while nobody has edited it."""
+    from dataclasses import replace
+
     from engine.letters import write
 
+    if draft.state == "draft":  # what it holds was frozen before an earlier try
+        draft = replace(draft, subject="", text="")
     enrollment = inst.store.enrollment(draft.enrollment)
     assert enrollment is not None, "a draft has its enrollment"
-    letter = write(inst, enrollment, draft, now())
+    return write(inst, enrollment, draft, now())
+
+
+def _draft_words(inst: Installation, draft: OutboxMessage) -> tuple[str, str]:
+    """Its subject and text."""
+    letter = _draft_letter(inst, draft)
     return letter.subject, letter.text
 
 
@@ -316,19 +326,21 @@ def _say_draft(draft: OutboxMessage, subject: str, text: str) -> None:
 @handle_argument
 @config_option
 def approve_draft(handle: str, config: Path) -> None:
-    """Let a draft go, in exactly the words that are printed."""
+    """Let a draft go, in exactly the words that are printed: if they would not be the same when it leaves, you are asked again."""
+    from engine.outbox import seen
+
     inst = working(configuration(config))
     draft = _draft(inst, handle)
-    subject, text = _draft_words(inst, draft)
-    _say_draft(draft, subject, text)
-    _let_go(inst, draft, "", "")
+    letter = _draft_letter(inst, draft)
+    _say_draft(draft, letter.subject, letter.text)
+    _let_go(inst, draft, shown=seen(letter))
 
 
-def _let_go(inst: Installation, draft: OutboxMessage, subject: str, text: str) -> None:
+def _let_go(inst: Installation, draft: OutboxMessage, subject: str = "", text: str = "", shown: str = "") -> None:
     from engine.errors import UserError
     from engine.outbox import approve
 
-    if not approve(inst, draft, now(), subject, text):
+    if not approve(inst, draft, now(), subject, text, shown):
         raise UserError(
             "the draft was withdrawn or decided meanwhile", remedy=f"whoelse show {draft.recipient} says why"
         )

@@ -27,9 +27,11 @@ class Due:
 
 @dataclass(frozen=True)
 class Leaving:
-    """Its email stands first in the outbox. `approved` is set when the rep has said that it may go."""
+    """Its email stands first in the outbox. `approved` is set when the rep has said that it may go; `reworded` says what of it
+    is not any more as the rep approved it."""
 
     approved: bool = False
+    reworded: str = ""
 
 
 @dataclass(frozen=True)

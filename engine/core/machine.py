@@ -383,6 +383,9 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
     if latest and moved.at > latest:
         why = f"it would leave later than {step.until.text if step.until else ''}"
         return _skip(sequence, enrollment, step.id, now, facts, why, Withdraw(why))
+    if leaving.reworded:
+        asked = _to(enrollment, State.ACTIVE, in_hand="draft", next_at=now + DRAFT_PATIENCE)
+        return Decision(asked, (Draft(leaving.reworded),), f"{step.id}: {leaving.reworded}: the rep is asked again")
     if not leaving.approved and (step.approve or (step.late != "send" and _overdue(enrollment, now, facts))):
         why = "waits for approval" if step.approve else f"overdue by more than {facts.late_after.text}"
         if step.late == "skip" and not step.approve:
