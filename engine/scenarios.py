@@ -178,7 +178,8 @@ def _answer(given: Mapping[str, Any]) -> Answer:
 def verdict(expect: Sequence[Mapping[str, Any]], moments: Sequence[Moment]) -> str:
     """What is wrong with the moments of an enrollment, or nothing.
 
-    The expectations must be met in their order; every email that was sent must be among them."""
+    The expectations must be met in their order; every email that was sent must be among them, and a step's task that is
+    among them must not come more often."""
     met: set[int] = set()
     position = 0
     for item in expect:
@@ -193,8 +194,12 @@ def verdict(expect: Sequence[Mapping[str, Any]], moments: Sequence[Moment]) -> s
         met.add(found)
         position = found + 1
     for number, moment in enumerate(moments):
-        if moment.what == "sent" and number not in met:
+        if number in met:
+            continue
+        if moment.what == "sent":
             return f"  expected: no other email than those listed\n  happened: {_line(moment)}"
+        if moment.what == "task" and moment.step and any(_is(moment, item) for item in expect):
+            return f"  expected: task {moment.step} only as often as it is listed\n  happened: {_line(moment)}"
     return ""
 
 

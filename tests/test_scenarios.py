@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.config import load_config
+from engine.core.machine import ACTS_AS_REPLY
+from engine.core.model import Event
+from engine.core.problem import has_errors
+from engine.core.sequence import Handler, Sequence
 from engine.library import Library, parse, read_sources
+from engine.project import lint_library
 from engine.scenarios import Result, coverage, run_scenarios
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = parse(read_sources(ROOT)[0])[0]
+EXAMPLE = load_config(ROOT / "config.example.yaml", {})
 
 NUDGE = """
 name: Nudge
@@ -41,7 +48,7 @@ def library(rest: str) -> Library:
     return made
 
 
-def run(expect: Sequence[str], given: Sequence[str] = ()) -> Result:
+def run(expect: list[str], given: tuple[str, ...] = ()) -> Result:
     lines = [f"    given: [{', '.join(given)}]", "    expect:", *(f"      - {item}" for item in expect)]
     (result,) = run_scenarios(library("\n".join(lines) + "\n"))
     return result
@@ -54,7 +61,7 @@ NAMED = "{after: 1 day, named: {people: [{name: Barry Jones, email: barry@northw
 # --- what passes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [None, load_config(ROOT / "config.example.yaml", {})], ids=["neutral", "example"])
+@pytest.mark.parametrize("config", [None, EXAMPLE], ids=["neutral", "example"])
 def test_every_shipped_scenario_passes(config: Any) -> None:
     failed = [r.message for r in run_scenarios(SHIPPED, config) if not r.passed]
     assert not failed, "\n\n".join(failed)
@@ -62,6 +69,44 @@ def test_every_shipped_scenario_passes(config: Any) -> None:
 
 def test_every_shipped_step_and_every_shipped_handler_is_reached_by_a_scenario() -> None:
     assert [str(u) for u in coverage(SHIPPED, run_scenarios(SHIPPED))] == []
+
+
+#: What an answer does where nobody wrote a handler.
+DEFAULT = Handler(pause="waiting_for_rep", task="triage")
+
+
+def without(sequence: Sequence) -> Iterator[tuple[str, Sequence]]:
+    """The sequence without each of its steps, and without each handler in whose place another would not do the same."""
+    for step in sequence.steps:
+        yield f"step {step.id}", replace(sequence, steps=tuple(s for s in sequence.steps if s is not step))
+        for event, handler in step.when.items():
+            less = {e: h for e, h in step.when.items() if e != event}
+            if not same(handler, instead(event, less, sequence.when)):
+                steps = tuple(replace(step, when=less) if s is step else s for s in sequence.steps)
+                yield f"handler {event} of {step.id}", replace(sequence, steps=steps)
+    for event, handler in sequence.when.items():
+        rest = {e: h for e, h in sequence.when.items() if e != event}
+        if not same(handler, instead(event, {}, rest)):
+            yield f"handler {event}", replace(sequence, when=rest)
+
+
+def instead(event: str, step: Mapping[str, Handler], sequence: Mapping[str, Handler]) -> Handler | None:
+    """The handler that acts where the event has none of its own."""
+    if event in sequence or event not in ACTS_AS_REPLY | {Event.REPLY}:
+        return sequence.get(event)
+    return step.get("reply") or sequence.get("reply") or DEFAULT
+
+
+def same(one: Handler, other: Handler | None) -> bool:
+    return other is not None and replace(one, line=0) == replace(other, line=0)
+
+
+@pytest.mark.parametrize("key", sorted(SHIPPED.sequences))
+def test_whatever_is_taken_out_of_a_shipped_sequence_fails_a_scenario_or_the_check(key: str) -> None:
+    for taken, less in without(SHIPPED.sequences[key]):
+        library = replace(SHIPPED, sequences={**SHIPPED.sequences, key: less})
+        failed = not less.steps or any(not result.passed for result in run_scenarios(library, only=key))
+        assert failed or has_errors(lint_library(EXAMPLE, library, [])), f"{key}: nobody misses {taken}"
 
 
 def test_one_sequence_or_one_scenario_can_be_chosen() -> None:
@@ -137,6 +182,18 @@ def test_somebody_who_could_not_be_enrolled_fails_with_the_reason() -> None:
     )[0]
     (result,) = run_scenarios(needy)
     assert "could not begin:\n  nudge needs problem (text); add -v problem=" in result.message
+
+
+def test_a_task_that_is_listed_once_must_not_come_twice() -> None:
+    again = NUDGE.replace("when:\n  named:", "when:\n  confirmed: {goto: call}\n  named:")
+    assert again != NUDGE
+    rest = "    given: [{after: 11 days, confirmed: {}}]\n    expect: [" + ", ".join(ALL) + "]\n"
+    made = parse({**library("    expect: [{sent: first}]\n").sources, "sequences/nudge.yaml": again + rest})[0]
+    (result,) = run_scenarios(made)
+    assert result.message.splitlines()[1:3] == [
+        "  expected: task call only as often as it is listed",
+        '  happened: Fri 2026-03-20 09:30 task t (call) "Hello"',
+    ]
 
 
 def test_an_event_that_makes_no_sense_fails_with_the_reason() -> None:
