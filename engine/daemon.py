@@ -433,7 +433,10 @@ class Daemon:
         if self._down.get(mailbox) != sentence:
             log.warning("%s: cannot be read: %s", mailbox, sentence)
         self._down[mailbox] = sentence
-        self._here().store.read_failed(mailbox, self.clock.now(), sentence)
+        try:
+            self._here().store.read_failed(mailbox, self.clock.now(), sentence)
+        except Unusable as error:
+            log.error("%s: the store cannot be used: %s", mailbox, error)
 
     def _set_aside(self, fetched: Fetched, sentence: str) -> None:
         inbox.set_aside(self._here(), fetched, sentence, self.clock.now())

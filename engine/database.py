@@ -142,22 +142,25 @@ class Database:
             return Conflict(str(error))
         return Unusable(str(error).strip()) if isinstance(error, self.dialect.broken) else error
 
-    def _execute(self, name: str, values: Mapping[str, object]) -> Any:
-        """Inside a transaction a driver's error is explained at its edge, outside of one at once."""
+    @contextlib.contextmanager
+    def _executing(self, name: str, values: Mapping[str, object]) -> Iterator[Any]:
+        """A cursor, also while it is read: SQLite does the work of a RETURNING only then. Inside a transaction a driver's error is
+        explained at its edge, outside of one at once."""
         if self._depth:
             with self._failing():
-                return self.connection.execute(self._sql[name], values)
+                yield self.connection.execute(self._sql[name], values)
+            return
         try:
             self._take_up()
-            return self.connection.execute(self._sql[name], values)
+            yield self.connection.execute(self._sql[name], values)
         except self.dialect.broken as error:
             raise self._explained(error) from error
 
     def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
         """The rows of a named statement, by column name. Raises Conflict and Unusable, like all that follow."""
-        cursor = self._execute(name, values)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        with self._executing(name, values) as cursor:
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def row(self, name: str, /, **values: object) -> dict[str, Any] | None:
         """The one row of a named statement, None when there is none."""
@@ -167,7 +170,8 @@ class Database:
 
     def change(self, name: str, /, **values: object) -> int:
         """Runs a named statement and returns how many rows it changed."""
-        return int(self._execute(name, values).rowcount)
+        with self._executing(name, values) as cursor:
+            return int(cursor.rowcount)
 
     def migrate(self, folder: Path = SQL / "migrations") -> None:
         """Brings the schema up to date; of several that start at once, one does it and the others wait.

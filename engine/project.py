@@ -25,7 +25,7 @@ REMEDIES = {
     "readonly": "make the file and its folder writable for you",
     "unable to open": "see whether its folder is there and writable for you",
     "not a database": "the file is something else: name another under `store:` in the config",
-    "malformed": "it is damaged: restore it from a backup",
+    "malformed": "it is damaged: whoelse restore FILE puts a backup in its place",
     "connection": "see whether the database server runs and lets you in (password in PGPASSWORD)",
 }
 

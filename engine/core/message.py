@@ -66,6 +66,8 @@ WIDER_CODECS = {
 }
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+#: A domain (RFC 5321 §4.1.2) decides: a name in encoded words that holds an @ is no address of anybody.
+_ADDRESS = re.compile(r"[^@]+@(?:[\w.-]+|\[[\w.:]+\])")
 _LINE_END = re.compile(rb"[\r\n]")
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\n|\r|\Z)")
 _ID = re.compile(r"<[^<>\s\x00-\x1f\x7f]{1,998}>")
@@ -355,7 +357,7 @@ def people_in(values: list[str]) -> tuple[Person, ...]:
     except Exception:  # the email package raises on some forms
         return ()
     people = [Person(name=_one_line(decode_words(name))[:200], email=_address(address)) for name, address in pairs]
-    return tuple(dict.fromkeys(person for person in people if "@" in person.email))[:ADDRESSES_MAX]
+    return tuple(dict.fromkeys(person for person in people if _ADDRESS.fullmatch(person.email)))[:ADDRESSES_MAX]
 
 
 def _address(address: str) -> str:
