@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 import servers
 
@@ -22,6 +23,7 @@ from engine.cli.app import app
 from engine.cli.output import chosen, clean, handles, when
 from engine.config import load_config
 from engine.core.model import OutboxState
+from engine.core.yaml_strict import load
 from engine.enrollments import Wish
 from engine.errors import UserError
 from engine.imap import Fetched
@@ -116,7 +118,9 @@ def answers(inst: Installation, text: str, to: str, at: datetime, subject: str =
 def test_init_makes_a_project_and_says_the_next_commands(tmp_path: Path, whoelse: Whoelse) -> None:
     ran = whoelse("init", str(tmp_path / "new"))
     assert ran.code == 0
-    assert (tmp_path / "new/config.yaml").read_bytes() == Path("config.example.yaml").read_bytes()
+    bound, _, rest = (tmp_path / "new/config.yaml").read_bytes().partition(b"\n")
+    assert rest == Path("config.example.yaml").read_bytes()
+    assert bound == b"# yaml-language-server: $schema=.schemas/config.json"
     assert {"secret.key", "*.db", ".env"} <= set((tmp_path / "new/.gitignore").read_text().split())
     assert (tmp_path / "new/secret.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new/templates/ask/who_else.md").is_file()
@@ -136,6 +140,27 @@ def test_init_keeps_the_lines_of_a_gitignore(tmp_path: Path, whoelse: Whoelse) -
     (tmp_path / ".gitignore").write_text("mine")
     assert whoelse("init", str(tmp_path)).code == 0
     assert (tmp_path / ".gitignore").read_text().split() == ["mine", "secret.key", "*.db", "*.db-*", ".env"]
+
+
+def test_an_editor_finds_the_schema_of_every_file_and_underlines_nothing(project: Path, whoelse: Whoelse) -> None:
+    files = [project / "config.yaml", *sorted((project / "sequences").glob("*.yaml"))]
+    assert len(files) > 8
+    for file in files:
+        text = file.read_text()
+        found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+        assert found, file
+        schema = json.loads((file.parent / found[1]).read_text())
+        errors = jsonschema.Draft7Validator(schema).iter_errors(load(file.name, text)[0])
+        assert [f"{file.name}: {error.message}" for error in errors] == []
+
+
+def test_schemas_can_be_written_anew(project: Path, whoelse: Whoelse) -> None:
+    made = {file.name: file.read_text() for file in (project / ".schemas").iterdir()}
+    assert set(made) == {"sequence.json", "triggers.json", "config.json"}
+    for kind in made:
+        (project / ".schemas" / kind).write_text("old")
+    assert whoelse("schema", "--write").code == 0
+    assert {file.name: file.read_text() for file in (project / ".schemas").iterdir()} == made
 
 
 # --- straight after init ---------------------------------------------------------------------------------------------

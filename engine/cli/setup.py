@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 commands = click.Group()
 
+#: The folder of a project in which its editors find the schemas.
+SCHEMAS = ".schemas"
 IGNORED = ("secret.key", "*.db", "*.db-*", ".env")
 NEXT = ("whoelse check", "whoelse simulate value_review", "whoelse enroll dana@acme.example value_review --help")
 
@@ -44,14 +47,14 @@ def demo(keep: Path | None) -> None:
 @commands.command("init", short_help="Make a project folder.", epilog=example("whoelse init", "whoelse init referrals"))
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Make a project: config.yaml with comments, sequences, templates and a key. Nothing is ever overwritten."""
+    """Make a project: config.yaml with comments, sequences, templates, a key, and schemas by which an editor completes and
+    underlines. Nothing is ever overwritten."""
     from engine.library import shipped_folder
     from engine.secrets import create_key
 
-    shipped = shipped_folder()
-    files = dict(_to_copy(shipped))
+    files = dict(_to_make(shipped_folder()))
     _refuse_to_overwrite(folder, ["secret.key", *map(str, files)])
-    _copy(folder, files)
+    _make(folder, files)
     create_key(folder / "secret.key")
     _ignore(folder / ".gitignore")
     say(f"A project is in {folder.resolve()}: config.yaml, sequences/, templates/, secret.key.")
@@ -62,25 +65,51 @@ def init(folder: Path) -> None:
     say("\nThen fill in your mailbox in config.yaml, and: whoelse check --connect")
 
 
-def _to_copy(shipped: Path) -> Iterator[tuple[Path, Path]]:
-    """(name below the project, file) of everything that a project begins with."""
-    yield Path("config.yaml"), shipped / "config.example.yaml"
+def _to_make(shipped: Path) -> Iterator[tuple[Path, bytes]]:
+    """(name below the project, content) of everything that a project begins with."""
+    yield Path("config.yaml"), _bound("config", SCHEMAS) + (shipped / "config.example.yaml").read_bytes()
     for part in ("sequences", "templates"):
         for file in sorted(f for f in (shipped / part).rglob("*") if f.is_file()):
-            yield file.relative_to(shipped), file
+            name = file.relative_to(shipped)
+            yield name, (_bound(_kind(name), f"../{SCHEMAS}") if _kind(name) else b"") + file.read_bytes()
+    yield from _schemas()
 
 
-def _copy(folder: Path, files: Mapping[Path, Path]) -> None:
+def _kind(name: Path) -> str:
+    """By which schema a file of the project is written, if by any."""
+    if name.parent != Path("sequences") or name.suffix != ".yaml":
+        return ""
+    return "triggers" if name.stem == "triggers" else "sequence"
+
+
+def _bound(kind: str, folder: str) -> bytes:
+    """The comment by which editors with a YAML language server find the schema."""
+    return f"# yaml-language-server: $schema={folder}/{kind}.json\n".encode()
+
+
+def _schemas() -> Iterator[tuple[Path, bytes]]:
+    for kind, found in _schema_of().items():
+        yield Path(SCHEMAS) / f"{kind}.json", (json.dumps(found, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _schema_of() -> dict[str, dict[str, Any]]:
+    from engine.config import config_schema
+    from engine.core.schema import sequence_schema, triggers_schema
+
+    return {"sequence": sequence_schema(), "triggers": triggers_schema(), "config": config_schema()}
+
+
+def _make(folder: Path, files: Mapping[Path, bytes]) -> None:
     """All of them, or none: what was half made would stand in the way of the next try."""
     from engine.errors import UserError
 
     made: list[Path] = []
-    for name, source in files.items():
+    for name, content in files.items():
         target = folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.append(target)
-            target.write_bytes(source.read_bytes())
+            target.write_bytes(content)
         except OSError as error:
             for file in made:
                 file.unlink(missing_ok=True)
@@ -252,15 +281,20 @@ def _say_results(results: Sequence[Any], failed: Sequence[Any], unreached: Any) 
 @commands.command(
     "schema",
     short_help="Print a JSON Schema for your editor.",
-    epilog=example("whoelse schema sequence > sequence.schema.json"),
+    epilog=example("whoelse schema sequence > sequence.schema.json", "whoelse schema --write"),
 )
 @click.argument("kind", metavar="[sequence|triggers|config]", default="sequence")
-def schema(kind: str) -> None:
-    """Print the JSON Schema of a kind of file, for editors that complete and check while one writes."""
-    from engine.config import config_schema
-    from engine.core.schema import sequence_schema, triggers_schema
-
-    schemas = {"sequence": sequence_schema, "triggers": triggers_schema, "config": config_schema}
+@click.option("--write", is_flag=True, help="Write all of them anew where the project's files look for them: .schemas/")
+@config_option
+def schema(kind: str, write: bool, config: Path) -> None:
+    """Print the JSON Schema of a kind of file, for editors that complete and check while one writes. `whoelse init` has bound
+    it to the files by a comment in their first line."""
+    schemas = _schema_of()
     if kind not in schemas:
         raise click.BadParameter(f"{kind!r} is none of {', '.join(schemas)}")
-    print_json(schemas[kind]())
+    if not write:
+        print_json(schemas[kind])
+        return
+    folder = config.parent
+    _make(folder, dict(_schemas()))
+    say(f"Written: {', '.join(str(folder / name) for name, _ in _schemas())}.")
