@@ -14,7 +14,7 @@ from engine.core.machine import RUNNING, decide
 from engine.core.model import Enrollment
 from engine.core.needs import gather
 from engine.core.sequence import Sequence
-from engine.enrollments import facts, happen
+from engine.decisions import facts, happen
 from engine.errors import UserError
 from engine.installation import Installation
 from engine.library import Library, pack, template_sources

@@ -1,80 +1,45 @@
-"""Enrollments from the wish to the outbox: who may enter, what is due, and the carrying out of every decision. A decision and all
-that follows from it are one transaction: they are there together or not at all."""
+"""Enrollments from the wish to the end: who may enter, what is due, and what the rep does by hand. What follows from it all is
+carried out in `decisions`."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import partial
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
 from engine.core import conduct
-from engine.core.address import prospect_key
-from engine.core.calendar import ALWAYS, NeverOpens, Place
 from engine.core.happening import (
-    AddTask,
     Approved,
-    Begun,
     Changed,
     Decision,
     Done,
-    Draft,
     Due,
-    Effect,
-    Facts,
     Failed,
-    Forbidden,
-    FreePerson,
-    Go,
     Happening,
-    Held,
-    HoldPerson,
-    Launch,
-    Paused,
-    Queue,
-    Released,
-    SetValue,
-    Stopped,
-    Suppress,
-    Wait,
-    Withdraw,
 )
-from engine.core.machine import decide, find, sends
-from engine.core.model import Contact, Enrollment, Moment, OutboxMessage, OutboxState, Person, Referral, State, Task
+from engine.core.machine import decide, sends
+from engine.core.model import Contact, Enrollment, Task
 from engine.core.needs import Refusal, anchors, gather, refuse_controls
 from engine.core.render import RenderError
-from engine.core.sequence import Sequence, Start
+from engine.core.sequence import Sequence
+from engine.decisions import begin, carry_out, facts, happen, others, referral_id, tell
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import recipient_of, render, scene, tongue
+from engine.letters import render, scene
+from engine.standing import known_or_new, standing
 
 DUE_BATCH_MAX = 200
 DUE_AGAIN_MAX = 1_000
-FORBIDDEN_TRIES = timedelta(days=30)
-NEXT_MORNING = timedelta(days=1)
-LATE = timedelta(days=1)
-#: So many enrollments may come of one; beyond it, sequences start each other in a circle.
-FAMILY_MAX = 100
-HELD_FOR_ANSWER = "an answer waits for a look"
 NAME_LIKE = re.compile(r"[^\W\d_]{2,}(?:[.-][^\W\d_]+)*")
 ROLES = frozenset(
     {"info", "office", "sales", "hello", "hi", "contact", "admin", "team", "mail", "support", "service", "kontakt", "buero",
      "accounts", "billing", "marketing", "post", "enquiries", "help", "jobs", "hr", "it", "ceo", "noreply", "no-reply"}
 )  # fmt: skip
-PLAIN_TASKS = {
-    "triage": "An answer from {who} needs a look",
-    "complete": "{sequence} for {who} lacks something",
-    "failed": "{sequence} for {who} has stopped: something is wrong in it",
-    "draft_overdue": "A draft to {who} has waited for a day",
-    "start_refused": "{sequence} for {who} could not start for 30 days",
-}
-
-
 # --- entering --------------------------------------------------------------------------------------------------------
 
 
@@ -101,8 +66,8 @@ def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[R
             if not inst.store.add_enrollment(prepared):
                 raise _Refused([Refusal("running", f"{wish.email} is in {wish.sequence} already for that")])
             if wish.override:
-                _tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
-            _begin(inst, prepared, now, "")
+                tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
+            begin(inst, prepared, now, "")
             return inst.store.enrollment(prepared.id) or prepared
     except _Refused as refused:
         return refused.refusals
@@ -111,14 +76,6 @@ def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[R
 class _Refused(Exception):
     def __init__(self, refusals: list[Refusal]) -> None:
         self.refusals = refusals
-
-
-def _begin(inst: Installation, enrollment: Enrollment, now: datetime, cause: str) -> None:
-    """Somebody who is away is not written to before they are back, whatever begins for them."""
-    happen(inst, enrollment.id, Begun(), now, cause)
-    if hold := inst.store.contact_hold(enrollment.contact, now):
-        until, why = hold
-        happen(inst, enrollment.id, Held(why, until), now)
 
 
 def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[Refusal]:
@@ -138,7 +95,7 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     client = str(given.pop("client", "")) if sequence.to == "prospect" else ""
     zone = inst.config.place(inst.rep(rep)).zone
     kept, faults = gather(sequence, given, inst.rep(rep).variables, zone)
-    contact = _known_or_new(inst, address, rep, wish.contact)
+    contact = known_or_new(inst, address, rep, wish.contact)
     faults += _nameless(contact) + _standing_faults(inst, sequence, contact, kept, now, wish.override)
     if sequence.to == "prospect" and not client:
         why = f"{sequence.key} needs the client who stands behind it"
@@ -157,7 +114,7 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
         variables=kept,
     )
     person = kept.get("prospect") or ({"email": address} if sequence.to == "prospect" else None)
-    referral = _referral_id(inst, enrollment, person)
+    referral = referral_id(inst, enrollment, person)
     enrollment = replace(enrollment, root=enrollment.id, thread=enrollment.id, referral=referral)
     return faults or _render_faults(inst, sequence, enrollment, now) or enrollment
 
@@ -170,7 +127,7 @@ def acquaint(inst: Installation, wish: Wish) -> Contact | Refusal:
     rep = _rep_for(inst, wish, address)
     if isinstance(rep, Refusal):
         return rep
-    return _unspeakable(wish.contact) or _known_or_new(inst, address, rep, wish.contact)
+    return _unspeakable(wish.contact) or known_or_new(inst, address, rep, wish.contact)
 
 
 def _unknown_sequence(inst: Installation, name: str) -> Refusal:
@@ -211,16 +168,6 @@ def _unspeakable(given: Mapping[str, Any]) -> Refusal | None:
     return None
 
 
-def _known_or_new(inst: Installation, address: str, rep: str, given: Mapping[str, Any]) -> Contact:
-    known = inst.store.contact_at(address)
-    if known is None:
-        return inst.store.add_contact(Contact(id="", email=address, owner=rep, **given))
-    if given and (changed := replace(known, **given)) != known:
-        inst.store.save_contact(changed)
-        return changed
-    return known
-
-
 def _nameless(contact: Contact) -> list[Refusal]:
     """A first name may be read from `dana.whitfield@…`, never from `info@…` or `dw77@…`: nobody is greeted as "Hi Info"."""
     local = contact.email.partition("@")[0]
@@ -230,7 +177,7 @@ def _nameless(contact: Contact) -> list[Refusal]:
 
 
 def _sponsor(inst: Installation, address: str, rep: str) -> Contact:
-    return _known_or_new(inst, address.strip().lower(), rep, {})
+    return known_or_new(inst, address.strip().lower(), rep, {})
 
 
 def _standing_faults(
@@ -241,41 +188,6 @@ def _standing_faults(
         return []
     remedy = f"{refusal.remedy}, or --override REASON" if refusal.override else refusal.remedy
     return [replace(refusal, remedy=remedy)]
-
-
-def standing(
-    inst: Installation,
-    sequence: Sequence,
-    contact: Contact,
-    prospect: Any,
-    now: datetime,
-    own: str = "",
-    root: str = "",
-) -> conduct.Standing:
-    """What the rules of conduct must know. `own` is the enrollment that asks, `root` its family, which does not count."""
-    store, config = inst.store, inst.config
-    place = inst.place(contact, contact.owner) if inst.config.mailbox(contact.owner) else None
-    suppression = store.suppressed(contact.email)
-    twin = store.running_twin(contact.id, sequence.key, prospect_key(prospect))
-    add = partial(config.calendar.add, place=place or config.place(config.mailboxes[0]), sign=-1)
-    kinds = {key: s.kind for key, s in inst.library.sequences.items()}
-    asked = [
-        (at, email)
-        for key, at, email in store.begun_at_company(contact, root, add(now, config.ask_every))
-        if kinds.get(key) == "ask"
-    ]
-    mail = store.last_human_mail(contact.id, add(now, config.conversation)) if not root else None
-    declined = [e for e in store.enrollments_of(contact.id) if e.outcome == "declined" and e.done_at]
-    rests = [config.calendar.add(e.done_at, config.rest, add.keywords["place"]) for e in declined if e.done_at]
-    return conduct.Standing(
-        email=contact.email,
-        suppressed=suppression.reason if suppression else "",
-        running=twin.state if twin and twin.id != own else "",
-        confirmed_at=contact.confirmed_at,
-        asked=asked[0] if asked else None,
-        conversation=mail.received_at if mail else None,
-        rest_until=max(rests, default=None),
-    )
 
 
 def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollment, now: datetime) -> list[Refusal]:
@@ -294,418 +206,6 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
                 Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template")
             )
     return faults
-
-
-# --- what happens ----------------------------------------------------------------------------------------------------
-
-
-def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: datetime) -> Facts:
-    """What the machine must know beside the enrollment."""
-    step = find(sequence, enrollment.step)
-    contact = recipient_of(inst, enrollment, sequence, step) if step else inst.store.contact(enrollment.contact)
-    config = inst.config
-    place = inst.place(contact, enrollment.rep)
-    quiet = _quiet(inst, enrollment, contact, place, now)
-
-    def refused(step: str, visit: int) -> int:
-        states = [(m.step, m.visit, m.state) for m in inst.store.outbox_of(enrollment.id)]
-        return states.count((step, visit, OutboxState.REFUSED))
-
-    return Facts(
-        calendar=config.calendar,
-        place=place,
-        true=lambda source: bool(inst.library.templates.expression(source, scene(inst, enrollment, now))),
-        anchors=anchors(sequence, enrollment.variables),
-        late_after=config.late_after,
-        quiet_until=quiet[0] if quiet else None,
-        quiet_why=quiet[1] if quiet else "",
-        refused=refused,
-    )
-
-
-def _quiet(
-    inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place, now: datetime
-) -> tuple[datetime, str] | None:
-    """The frequency cap: between unrelated sequences, and never before an answer to the person's own message. Of several late
-    emails one leaves a day."""
-    if contact is None or enrollment.cause or enrollment.in_hand not in ("outbox", "draft"):
-        return None
-    if enrollment.due_at and now - enrollment.due_at > LATE:
-        before = inst.store.last_sent_to(contact.id)
-        if before and before.sent_at and now - before.sent_at < LATE:
-            return before.sent_at + LATE, "of several late emails one leaves a day"
-    last = inst.store.last_unrelated(contact.id, enrollment.root)
-    if last is None:
-        return None
-    until = inst.config.calendar.add(last[0], inst.config.frequency_cap, place)
-    return until, f"{contact.email} heard from {last[1]} less than {inst.config.frequency_cap.text} ago"
-
-
-def happen(inst: Installation, id: str, happening: Happening, now: datetime, message: str = "") -> Decision | None:
-    """Decides and carries out, in one transaction. None when there is no such enrollment. `message` is the inbound message."""
-    with inst.store.transaction():
-        enrollment = inst.store.enrollment(id, lock=True)
-        if enrollment is None:
-            return None
-        decision = _decide(inst, enrollment, happening, now)
-        _carry_out(inst, enrollment, decision, now, message)
-        return decision
-
-
-def _decide(inst: Installation, enrollment: Enrollment, happening: Happening, now: datetime) -> Decision:
-    sequence = inst.library.sequences.get(enrollment.sequence)
-    if sequence is None:
-        why = f"the sequence {enrollment.sequence} was removed"
-        if enrollment.state is State.STOPPED:
-            return Decision(enrollment, (), why)
-        return decide(EMPTY, enrollment, Stopped("removed"), now, NO_FACTS)
-    if isinstance(happening, Stopped | Paused | Failed):
-        return decide(sequence, enrollment, happening, now, NO_FACTS)
-    if why := _homeless(inst, enrollment, sequence):
-        return decide(sequence, enrollment, Failed(why), now, NO_FACTS)
-    if isinstance(happening, Due | Begun) and enrollment.state in (State.WAITING,):
-        happening = _may_begin(inst, enrollment, sequence, now) or happening
-    try:
-        return decide(sequence, enrollment, happening, now, facts(inst, enrollment, sequence, now))
-    except (RenderError, NeverOpens) as error:
-        failed = Failed(str(error.problem if isinstance(error, RenderError) else error))
-        return decide(sequence, enrollment, failed, now, NO_FACTS)
-
-
-def _homeless(inst: Installation, enrollment: Enrollment, sequence: Sequence) -> str:
-    """What the config has no longer that this enrollment needs: a faulty edit pauses whom it concerns and holds up nobody else."""
-    if inst.config.mailbox(enrollment.rep) is None:
-        return f"{enrollment.rep} is no mailbox of the config any more"
-    windows = {sequence.window, *(step.window for step in sequence.steps if step.window)}
-    unknown = sorted(windows - inst.config.calendar.windows.keys() - {ALWAYS.name})
-    return f"the config has no window {unknown[0]} any more" if unknown else ""
-
-
-#: Stopping, pausing and failing need no facts, and stopping no steps.
-EMPTY = Sequence("", "", "touch", "client", ())
-NO_FACTS: Any = None
-
-
-def _may_begin(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: datetime) -> Happening | None:
-    """A start that a rule forbids for now is tried again every morning for 30 days, then it is the rep's task."""
-    contact = inst.store.contact(enrollment.contact)
-    assert contact is not None
-    prospect = enrollment.variables.get("prospect")
-    about = standing(inst, sequence, contact, prospect, now, own=enrollment.id, root=enrollment.root)
-    refusal = conduct.refusal(sequence, about, now)
-    if refusal is None:
-        return None
-    if not refusal.override or now - enrollment.begun_at > FORBIDDEN_TRIES:
-        if refusal.override:
-            _add_task(inst, enrollment, AddTask("start_refused", note=str(refusal)), now, "")
-        return Stopped(refusal.rule)
-    return Forbidden(refusal.reason, now + NEXT_MORNING)
-
-
-def _carry_out(inst: Installation, before: Enrollment, decision: Decision, now: datetime, message: str) -> None:
-    after = decision.enrollment
-    if after is not before and not inst.store.save_enrollment(after, before.revision):
-        raise AssertionError(f"enrollment {before.id} changed under its own lock")
-    if decision.why and not any(isinstance(e, Go | Wait) for e in decision.effects):
-        _tell(inst, after, now, after.state if after is not before else "note", decision.why, message)
-    for effect in decision.effects:
-        _effect(inst, after, effect, now, message)
-
-
-def _effect(inst: Installation, enrollment: Enrollment, effect: Effect, now: datetime, message: str) -> None:
-    store = inst.store
-    match effect:
-        case Queue():
-            _queue(inst, enrollment, effect, now)
-        case Withdraw(why):
-            store.withdraw(enrollment.id, why)
-        case AddTask():
-            _add_task(inst, enrollment, effect, now, message)
-        case Launch(start, people, cause):
-            for person in people or (None,):
-                launch(inst, enrollment, start, person, cause, now)
-        case Suppress(reason):
-            suppress(inst, enrollment.contact, reason, now, message)
-        case HoldPerson(why, until):
-            _hold_others(inst, _writer(inst, enrollment, message), enrollment.id, why, until, now)
-        case FreePerson():
-            for writer in _writers(inst, enrollment):
-                free(inst, writer, enrollment.id, now)
-        case SetValue():
-            _set(inst, enrollment, effect, now)
-        case Go() | Wait() | Draft():
-            pass  # the outbox asked, and carries these out on its own row
-
-
-def _queue(inst: Installation, enrollment: Enrollment, effect: Queue, now: datetime) -> None:
-    sequence = inst.library.sequences[enrollment.sequence]
-    step = find(sequence, effect.step)
-    assert step is not None
-    contact = recipient_of(inst, enrollment, sequence, step)
-    added = inst.store.add_outbox(
-        OutboxMessage(
-            id=inst.store.new_id(),
-            enrollment=enrollment.id,
-            step=effect.step,
-            visit=effect.visit,
-            attempt=effect.attempt,
-            mailbox=enrollment.rep,
-            contact=contact.id if contact else "",
-            recipient=contact.email if contact else enrollment.rep,
-            state=OutboxState.DRAFT if effect.draft else OutboxState.QUEUED,
-            due_at=min(effect.due_at, now),
-            not_before=now,
-            follow_up=bool(contact and inst.store.knows(contact.id, enrollment.rep)),
-        )
-    )
-    if not added and _is_sent(inst, enrollment, effect):  # it crossed what led back to it
-        happen(inst, enrollment.id, Done(effect.step, now, emailed=True), now)
-
-
-def _is_sent(inst: Installation, enrollment: Enrollment, email: Queue) -> bool:
-    wanted = (email.step, email.visit, email.attempt, OutboxState.SENT)
-    return any((m.step, m.visit, m.attempt, m.state) == wanted for m in inst.store.outbox_of(enrollment.id))
-
-
-def _tell(inst: Installation, enrollment: Enrollment, now: datetime, kind: str, text: str, message: str = "") -> None:
-    inst.store.tell(now, kind, f"{enrollment.sequence}: {text}", enrollment.contact, enrollment.id, message)
-
-
-def _add_task(inst: Installation, enrollment: Enrollment, effect: AddTask, now: datetime, message: str) -> None:
-    for person in effect.people or (None,):
-        more = {"note": effect.note, **({"prospect": asdict(person)} if person else {})}
-        title, text = _task_words(inst, enrollment, effect.template, more, now)
-        inst.store.add_task(
-            Task(
-                id="",
-                kind=effect.template,
-                rep=enrollment.rep,
-                contact=enrollment.contact,
-                enrollment=enrollment.id,
-                title=title,
-                text=text,
-                created_at=now,
-                urgent=effect.urgent,
-                step=effect.step,
-                message=message,
-                note=effect.note,
-            )
-        )
-
-
-def _task_words(
-    inst: Installation, enrollment: Enrollment, template: str, more: Mapping[str, Any], now: datetime
-) -> tuple[str, str]:
-    """A task is never lost over its wording: where its template fails, it says what it is in plain words."""
-    if inst.library.templates.has(template):
-        try:
-            values = scene(inst, enrollment, now, more)
-            words = inst.library.templates.render(template, values, *tongue(inst, enrollment))
-        except (RenderError, UserError):
-            pass
-        else:
-            return words.subject, words.text
-    contact = inst.store.contact(enrollment.contact)
-    who = contact.name or contact.email if contact else "somebody"
-    return PLAIN_TASKS.get(template, "{sequence}: " + template + " for {who}").format(
-        who=who, sequence=enrollment.sequence
-    ), str(more.get("note", ""))
-
-
-# --- what spreads ----------------------------------------------------------------------------------------------------
-
-
-def launch(
-    inst: Installation,
-    parent: Enrollment,
-    start: Start,
-    prospect: Person | None,
-    cause: str,
-    now: datetime,
-    by: str = "",
-) -> Enrollment | None:
-    """A sequence started by another, or by a trigger (`by` names it, and `parent` says only for whom: it is never kept).
-
-    What it lacks becomes the task `complete`; one that runs already is left alone."""
-    sequence = inst.library.sequences.get(start.sequence)
-    if sequence is None:
-        _add_task(inst, parent, AddTask("complete", note=f"there is no sequence {start.sequence}"), now, cause)
-        return None
-    rep = inst.rep(parent.rep)
-    given = {k: v for k, v in {**parent.variables, **start.values}.items() if k in sequence.needs}
-    person = asdict(prospect) if prospect else parent.variables.get("prospect")
-    if person and "prospect" in sequence.needs:
-        given["prospect"] = person
-    kept, faults = gather(sequence, given, rep.variables, inst.config.place(rep).zone)
-    contact = _holder(inst, parent, sequence, person)
-    if contact is None:
-        faults.append(Refusal("missing", f"{sequence.key} needs an address", "add the prospect's address"))
-    if len(inst.store.family(parent.root)) >= FAMILY_MAX:
-        faults.append(Refusal("circle", f"{FAMILY_MAX} were started one by another", "mend what leads back"))
-    if faults or contact is None:
-        note = f"{sequence.key} was not started: " + "; ".join(map(str, faults))
-        _add_task(inst, parent, AddTask("complete", people=(prospect,) if prospect else (), note=note), now, cause)
-        _not_started(inst, parent, by, note, cause, now)
-        return None
-    return _begin_child(inst, parent, sequence, start, contact, kept, cause, now, by)
-
-
-def _not_started(inst: Installation, parent: Enrollment, by: str, note: str, cause: str, now: datetime) -> None:
-    inst.store.tell(now, "not_started", f"{by or parent.sequence}: {note}", parent.contact, parent.id, cause)
-
-
-def _holder(inst: Installation, parent: Enrollment, sequence: Sequence, prospect: Any) -> Contact | None:
-    """The person who holds the sequence's `to:` role."""
-    if sequence.to != "prospect":
-        return inst.store.contact(parent.client)
-    if not prospect or not prospect.get("email"):
-        return None
-    names = {k: prospect.get(k, "") for k in ("name", "first_name", "company", "title")}
-    known = inst.store.contact_at(prospect["email"])
-    return known or _known_or_new(inst, prospect["email"].lower(), parent.rep, names)
-
-
-def _begin_child(
-    inst: Installation,
-    parent: Enrollment,
-    sequence: Sequence,
-    start: Start,
-    contact: Contact,
-    kept: Mapping[str, Any],
-    cause: str,
-    now: datetime,
-    by: str,
-) -> Enrollment | None:
-    place = inst.place(contact, parent.rep)
-    after = inst.config.rest if start.rest else start.after
-    at = inst.config.calendar.add(now, after, place) if after else now
-    id = inst.store.new_id()
-    message = inst.store.inbound_message(cause) if cause else None
-    threads = {"inherit": parent.thread, "answer": message.thread if message else ""}
-    child = Enrollment(
-        id=id,
-        sequence=sequence.key,
-        version=inst.library.version,
-        contact=contact.id,
-        client=parent.client,
-        rep=parent.rep,
-        root=parent.root or id,
-        begun_at=at,
-        start_at=at,
-        state=State.WAITING,
-        variables=kept,
-        due_at=at,
-        next_at=at,
-        parent=parent.id,
-        cause="" if after else cause,
-        referral=_referral_id(inst, parent, kept.get("prospect")),
-        thread=threads.get(sequence.thread) or id,
-        reason=f"starts after {after.text}" if after else "",
-    )
-    if not inst.store.add_enrollment(child):
-        _not_started(inst, parent, by, f"{sequence.key} was not started: it runs already for that", cause, now)
-        return None
-    said = f"started by {by or parent.sequence}" + (f", after {after.text}" if after else "")
-    _tell(inst, child, now, "started", said, cause)
-    if not after:
-        _begin(inst, child, now, cause)
-    return child
-
-
-def _referral_id(inst: Installation, parent: Enrollment, prospect: Any) -> str:
-    key = prospect_key(prospect)
-    own = [r.id for r in inst.store.referrals_by(parent.client) if key and prospect_key(r.prospect) == key]
-    return own[0] if own else parent.referral
-
-
-def _others(inst: Installation, contact: str, but: str = "") -> list[Enrollment]:
-    return [e for e in inst.store.enrollments_of(contact) if e.id != but and e.state is not State.STOPPED]
-
-
-def _writer(inst: Installation, enrollment: Enrollment, message: str) -> str:
-    """Whose answer it is that an enrollment hears: a step may have written to another than the person whose enrollment it is."""
-    row = inst.store.inbound_message(message) if message else None
-    return row.contact if row and row.contact and row.enrollment == enrollment.id else enrollment.contact
-
-
-def _writers(inst: Installation, enrollment: Enrollment) -> set[str]:
-    waiting = {row.contact for row in inst.store.open_inbound() if row.enrollment == enrollment.id}
-    return waiting | {enrollment.contact}
-
-
-def _hold_others(
-    inst: Installation, person: str, enrollment: str, why: str, until: datetime | None, now: datetime
-) -> None:
-    if until is not None:
-        inst.store.hold_contact(person, until, why)
-    for other in _others(inst, person, but=enrollment):
-        if other.state is not State.LISTENING or until is not None:
-            happen(inst, other.id, Held(why, until), now)
-
-
-def free(inst: Installation, contact: str, enrollment: str, now: datetime) -> None:
-    """An answer that an enrollment waited with is settled: it leaves the lists, and what was held for it goes on, unless
-    another answer of this person still waits."""
-    inst.store.settle_inbound(contact, enrollment, now)
-    inst.store.finish_tasks(enrollment, "triage", now, "settled")
-    if inst.store.open_inbound_of(contact):
-        return
-    for other in _others(inst, contact):
-        if other.state is State.HELD and other.next_at is None:
-            happen(inst, other.id, Released("the answer is settled: goes on"), now)
-
-
-def suppress(inst: Installation, contact: str, reason: str, now: datetime, message: str = "") -> None:
-    """Final: the person's addresses are never mailed again and everything that runs for them stops."""
-    person = inst.store.contact(contact)
-    if person is None:
-        return
-    for address in (person.email, *person.aliases):
-        inst.store.suppress(address, reason, now, message)
-    inst.store.tell(now, "suppressed", f"{person.email} is suppressed: {reason}", contact, message=message)
-    for other in _others(inst, contact):
-        happen(inst, other.id, Stopped(reason), now, message)
-
-
-def _set(inst: Installation, enrollment: Enrollment, effect: SetValue, now: datetime) -> None:
-    if effect.name == "value":
-        client = inst.store.contact(enrollment.client)
-        if client and effect.value == "confirmed":
-            inst.store.save_contact(replace(client, confirmed_at=now))
-            _tell(inst, enrollment, now, "value", "value confirmed", effect.message)
-        return
-    people = effect.people or tuple(Person(**p) for p in [enrollment.variables.get("prospect")] if p)
-    for person in people:
-        set_referral(inst, enrollment, person, effect.value, effect.message, now)
-
-
-def set_referral(
-    inst: Installation, enrollment: Enrollment, prospect: Person, state: str, proof: str, now: datetime
-) -> Referral:
-    """The referral record of that prospect, made if it is new; every date is set once. `introduced` is a date, not a state."""
-    fresh = Referral(
-        id="", client=enrollment.client, rep=enrollment.rep, prospect=prospect, state="named", named_at=now,
-        source="reply" if proof else "rep", proof=proof,
-    )  # fmt: skip
-    referral = inst.store.add_referral(fresh)
-    date = f"{state}_at"
-    if state != "named" and getattr(referral, date) is None:
-        state_now = referral.state if state == "introduced" else state
-        dated: dict[str, Any] = {date: now}
-        referral = replace(referral, state=state_now, **dated)
-        inst.store.save_referral(referral)
-    _tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
-    referral_changed(inst, referral, state, proof, now)
-    return referral
-
-
-def referral_changed(inst: Installation, referral: Referral, state: str, proof: str, now: datetime) -> None:
-    """Every change of a referral is a moment, once for each state; the triggers that listen for it act on it afterwards."""
-    inst.store.add_moment(
-        Moment(
-            "", referral.client, state, {}, now, f"referral {referral.id} {state}", referral=referral.id, message=proof
-        )
-    )
 
 
 # --- by time and by hand ---------------------------------------------------------------------------------------------
@@ -736,7 +236,7 @@ def steer(inst: Installation, email: str, sequence: str, happening: Happening, n
     contact = inst.store.contact_at(email)
     if contact is None:
         raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
-    chosen = [e for e in _others(inst, contact.id) if not sequence or e.sequence == sequence]
+    chosen = [e for e in others(inst, contact.id) if not sequence or e.sequence == sequence]
     if not chosen:
         raise UserError(f"{email} is in no running sequence" + (f" {sequence}" if sequence else ""))
     decisions = [happen(inst, e.id, happening, now) for e in chosen]
@@ -749,7 +249,7 @@ def change(inst: Installation, email: str, sequence: str, values: Mapping[str, A
     if known is None:
         raise UserError(str(_unknown_sequence(inst, sequence)))
     contact = inst.store.contact_at(email)
-    chosen = [e for e in _others(inst, contact.id) if e.sequence == sequence] if contact else []
+    chosen = [e for e in others(inst, contact.id) if e.sequence == sequence] if contact else []
     if not chosen:
         raise UserError(f"{email} is not in {sequence}")
     decisions = []
@@ -764,7 +264,7 @@ def change(inst: Installation, email: str, sequence: str, values: Mapping[str, A
             assert before is not None
             new = replace(before, variables=kept)
             decision = decide(known, before, Changed(kept, f"changed: {said}"), now, facts(inst, new, known, now))
-            _carry_out(inst, before, decision, now, "")
+            carry_out(inst, before, decision, now, "")
         decisions.append(decision)
     return decisions
 

@@ -33,7 +33,7 @@ from engine.core.model import (
     Task,
 )
 from engine.core.needs import person
-from engine.enrollments import free, happen, referral_changed, set_referral, suppress
+from engine.decisions import free, happen, referral_changed, set_referral, suppress
 from engine.errors import UserError
 from engine.imap import Fetched
 from engine.installation import Installation

@@ -16,7 +16,8 @@ from engine.core.calendar import to_utc
 from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
 from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
-from engine.enrollments import finish_drafts, happen, set_referral, suppress
+from engine.decisions import happen, set_referral, suppress
+from engine.enrollments import finish_drafts
 from engine.installation import Installation
 from engine.letters import Frozen, write
 from engine.rows import instant, micros

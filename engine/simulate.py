@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from engine import enrollments, letters, outbox
+from engine import decisions, enrollments, letters, outbox
 from engine.core import match
 from engine.core.calendar import to_utc
 from engine.core.duration import Duration
@@ -325,7 +325,7 @@ class Simulation:
         if prospect is None:
             self.book.note(self.now, main, "", f"{word}: there is no prospect")
             return
-        enrollments.set_referral(self.inst, main, Person(**prospect), word, "", self.now)
+        decisions.set_referral(self.inst, main, Person(**prospect), word, "", self.now)
 
     def _heard(self, main: Enrollment, answer: Answer) -> None:
         event = Event(answer.event)
@@ -342,7 +342,7 @@ class Simulation:
         )
         hearers = [e for e in theirs if e.state in RUNNING] if event is Event.REP_WROTE else [chosen]
         for hearer in hearers:
-            enrollments.happen(self.inst, hearer.id, heard, self.now, row)
+            decisions.happen(self.inst, hearer.id, heard, self.now, row)
 
     def _inbound(self, chosen: Enrollment, event: Event) -> str:
         """The message by which it is heard: what is answered later goes on in its thread."""

@@ -21,7 +21,8 @@ from engine.core.needs import Refusal, person
 from engine.core.render import RenderError
 from engine.core.schedule import anniversary, last_slot, next_slot
 from engine.core.sequence import Start, Trigger
-from engine.enrollments import Wish, acquaint, launch
+from engine.decisions import launch
+from engine.enrollments import Wish, acquaint
 from engine.installation import Installation
 from engine.letters import contact_values, referral_values
 

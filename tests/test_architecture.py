@@ -22,7 +22,8 @@ LAYERS = (
     ("config", "library", "rows", "pictures", "reading"),
     ("secrets", "store", "smtp", "imap"),
     ("installation", "notebook", "poller", "copies"),
-    ("letters", "watcher"),
+    ("letters", "watcher", "standing"),
+    ("decisions",),
     ("enrollments",),
     ("outbox", "triggers", "edits"),
     ("inbox", "referrals", "project"),
@@ -86,12 +87,12 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 
 #: `state=` of something that is no enrollment, or of one that another store has decided about.
 OTHER_STATES = {
-    ("enrollments", "set_referral"): "a referral's",
+    ("decisions", "set_referral"): "a referral's",
     ("inbox", "_mark_referral"): "a referral's",
     ("notebook", "bring"): "a copy that stands still in a simulation",
 }
 #: Where an enrollment comes into being with another state than its default.
-BIRTHS = {("enrollments", "_begin_child")}
+BIRTHS = {("decisions", "_begin_child")}
 #: The statements that may write an enrollment's state.
 STATE_WRITERS = {"add_enrollment", "save_enrollment"}
 #: What of `database.py` others may use; its verbs are the store's alone.

@@ -11,7 +11,7 @@ import office
 import pytest
 from office import BARRY, BARRY_PERSON, DANA, KIM, LEE, MONDAY, SAM, SUE_PERSON, Office
 
-from engine import enrollments, inbox, outbox
+from engine import decisions, enrollments, inbox, outbox
 from engine.core.happening import Paused, Released, Stopped
 from engine.core.model import Enrollment, OutboxState, Person, State
 from engine.core.needs import Refusal
@@ -259,7 +259,7 @@ def test_suppressing_stops_everything_withdraws_everything_and_is_final_for_all_
     assert contact
     there.store.save_contact(replace(contact, aliases=("d.w@acme.test",)))
     enrollments.advance(there.inst, there.now)
-    enrollments.suppress(there.inst, contact.id, "complained", there.now)
+    decisions.suppress(there.inst, contact.id, "complained", there.now)
     assert {there.of(e).outcome for e in (nudge, other)} == {"complained"}
     assert there.store.outbox_in(OutboxState.QUEUED) == []
     assert there.store.suppressed("d.w@acme.test")
@@ -272,7 +272,7 @@ def test_an_email_that_is_out_when_its_person_is_suppressed_is_recorded_as_sent(
     assert there.start(claim)
     contact = there.store.contact_at(DANA)
     assert contact
-    enrollments.suppress(there.inst, contact.id, "complained", there.now)
+    decisions.suppress(there.inst, contact.id, "complained", there.now)
     there.record(claim)
     assert there.sent("nudge") == ["first"]
     assert there.of("nudge").outcome == "complained"

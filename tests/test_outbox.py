@@ -16,7 +16,7 @@ import office
 import pytest
 from office import BARRY, BARRY_PERSON, CONFIG, DANA, KIM, LEE, MONDAY, SAM, Office
 
-from engine import enrollments, outbox
+from engine import decisions, enrollments, outbox
 from engine.core.happening import Stopped
 from engine.core.model import OutboxMessage, OutboxState, State
 from engine.letters import write
@@ -302,7 +302,7 @@ def test_an_address_suppressed_between_claim_and_body_gets_nothing(there: Office
     claim = there.claimed()
     contact = there.store.contact_at(DANA)
     assert contact
-    enrollments.suppress(there.inst, contact.id, "by hand", there.now)
+    decisions.suppress(there.inst, contact.id, "by hand", there.now)
     assert not there.start(claim)
     assert there.of(nudge).outcome == "by hand"
 

@@ -25,7 +25,7 @@ from engine.core.duration import Duration, parse_duration
 from engine.core.model import Contact, Enrollment, Person, State
 from engine.core.needs import Refusal
 from engine.core.schedule import anniversary, last_slot, next_slot
-from engine.enrollments import referral_changed
+from engine.decisions import referral_changed
 from engine.installation import Installation
 from engine.library import parse
 from engine.store import Store, Told, open_store

@@ -200,7 +200,7 @@ def suppress(email: str, reason: str, config: Path, as_json: bool) -> None:
 
 
 def _suppress(config: Config, email: str, reason: str) -> None:
-    from engine import enrollments
+    from engine import decisions
     from engine.core.needs import person
 
     try:
@@ -211,7 +211,7 @@ def _suppress(config: Config, email: str, reason: str) -> None:
     contact = inst.store.contact_at(address)
     with inst.store.transaction():
         if contact:
-            enrollments.suppress(inst, contact.id, reason, now())
+            decisions.suppress(inst, contact.id, reason, now())
         else:
             inst.store.suppress(address, reason, now())
     say(f"{address} is never mailed again.")
