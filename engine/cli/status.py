@@ -4,7 +4,6 @@ that it comes at once."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 commands = click.Group()
 
 LISTED_MAX = 50
+THROUGH = ("listening", "stopped")
 #: After this a mailbox that should be read is a matter for the rep.
 UNREAD_ALARM_SECONDS = 30 * 60
 
@@ -39,11 +39,11 @@ def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
     loaded = configuration(config)
     theirs = whose(loaded, rep)
     store = store_of(loaded)
-    people = {contact.id: contact for contact in store.contacts()}
-    chosen = [e for e in store.all_enrollments() if theirs(e.rep) and (everyone or runs(e))]
     waiting = _waiting(store, theirs)
     mailboxes = [mailbox for mailbox in loaded.mailboxes if theirs(mailbox.address)]
     if as_json:
+        people = {contact.id: contact for contact in store.contacts()}
+        chosen = [e for e in store.all_enrollments() if theirs(e.rep) and (everyone or runs(e))]
         print_json(
             {
                 "brake": store.setting("brake") is not None,
@@ -55,11 +55,12 @@ def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
         return
     for line in (*_brake(store), *_waiting_lines(waiting), *_mailbox_lines(loaded, mailboxes, store)):
         say(line)
-    _say_where(loaded, store, chosen, people)
+    mailbox = loaded.mailbox(rep)
+    _say_where(loaded, store, mailbox.address if mailbox else "", everyone)
 
 
 def runs(enrollment: Enrollment) -> bool:
-    return enrollment.state not in ("stopped", "listening")
+    return enrollment.state not in THROUGH
 
 
 def _brake(store: Store) -> list[str]:
@@ -150,30 +151,26 @@ def enrollment_json(config: Config, e: Enrollment, contact: Contact | None) -> d
     }
 
 
-def _say_where(config: Config, store: Store, chosen: Sequence[Enrollment], people: Mapping[str, Contact]) -> None:
-    rows = []
-    for e in sorted(chosen, key=_urgency)[:LISTED_MAX]:
-        contact = people.get(e.contact)
-        rows.append((contact.email if contact else "?", about(e), where(config, e, contact)))
+def _say_where(config: Config, store: Store, rep: str, everyone: bool) -> None:
+    """The first of them: the store may hold hundreds of thousands."""
+    states = store.count_states(rep)
+    through = sum(n for state, n in states.items() if state in THROUGH)
+    listed = store.running(rep, LISTED_MAX)
+    if everyone:
+        listed += store.through(rep, LISTED_MAX - len(listed))
+    people = {id: store.contact(id) for id in {e.contact for e in listed}}
+    rows = [
+        (contact.email if (contact := people[e.contact]) else "?", about(e), where(config, e, contact)) for e in listed
+    ]
     for line in table(rows):
         say(line)
-    if len(chosen) > LISTED_MAX:
-        say(f"... and {len(chosen) - LISTED_MAX} more (--json lists all)")
-    through = sum(n for _, state, n in store.count_enrollments() if state in ("stopped", "listening"))
-    if not chosen:
+    more = sum(states.values()) - len(listed) - (0 if everyone else through)
+    if more:
+        say(f"... and {more} more (--json lists all)")
+    if not listed:
         say("Nobody is in a sequence. `whoelse enroll EMAIL SEQUENCE` begins one.")
     if through:
         say(f"\n{count(through, 'enrollment')} through (--all shows them).")
-
-
-def _urgency(e: Enrollment) -> tuple[int, datetime]:
-    """Who waits for the rep comes first, then who is next."""
-    from datetime import UTC
-
-    return (
-        0 if e.state == "paused" or e.in_hand == "draft" else 1,
-        e.next_at or e.due_at or datetime.max.replace(tzinfo=UTC),
-    )
 
 
 def prospect_of(e: Enrollment) -> str:
