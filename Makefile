@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test soak docs clean
+.PHONY: demo test core soak docs clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/whoelse demo
@@ -16,6 +16,11 @@ test: $(VENV)/.test
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# The pure core alone: no files, no sockets, a few seconds.
+CORE := calendar classify compose conduct machine match message needs people render sequence until yaml
+core: $(VENV)/.test
+	@$(BIN)/pytest -n $(WORKERS) -m 'not io and not real' $(CORE:%=tests/test_%.py)
 
 # Makes anew what is generated in docs/; a test holds that what is checked in is current.
 docs: $(VENV)/.test

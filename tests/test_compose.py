@@ -183,6 +183,7 @@ SAMPLE: dict[str, Any] = {
 }
 
 
+@pytest.mark.io
 @pytest.mark.parametrize("name", [name for name in NAMES if name == " ".join(name.split())])
 def test_every_shipped_template_is_read_back_as_it_was_rendered(name: str):
     folder = Path(__file__).parent.parent / "templates"

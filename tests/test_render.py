@@ -408,6 +408,7 @@ for monster in json.load(sys.stdin):
 """
 
 
+@pytest.mark.io
 def test_no_template_eats_the_memory_or_the_day():
     cpu = lambda: resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
     child = subprocess.run(

@@ -253,6 +253,7 @@ def test_no_triggers_are_no_problem() -> None:
     assert parse_triggers("sequences/triggers.yaml", "[]") == ([], [])
 
 
+@pytest.mark.io
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_what_ships_is_read_without_a_problem(path: Path) -> None:
     found: tuple[object, list[Problem]]
@@ -334,6 +335,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.io
 @settings(max_examples=400, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(language.SEQUENCE)), VALUES, max_size=6), VALUES)
 def test_no_shape_of_a_file_ever_raises(changes: Mapping[str, Any], step_value: Any) -> None:
@@ -360,6 +362,7 @@ def test_every_key_explains_itself_to_the_editor() -> None:
         assert all(key.about and not key.about.endswith(".") for key in keys.values())
 
 
+@pytest.mark.io
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_what_ships_agrees_with_the_schema(path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
@@ -369,6 +372,7 @@ def test_what_ships_agrees_with_the_schema(path: Path) -> None:
     assert [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(value)] == []
 
 
+@pytest.mark.io
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(language.SEQUENCE)), VALUES, max_size=3), VALUES)
 def test_an_editor_never_underlines_what_is_read(changes: Mapping[str, Any], step_value: Any) -> None:
