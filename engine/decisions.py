@@ -44,7 +44,7 @@ from engine.core.render import RenderError
 from engine.core.sequence import Sequence, Start
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import recipient_of, scene, tongue
+from engine.letters import holds, recipient_of, words
 from engine.standing import known_or_new, standing
 
 FORBIDDEN_TRIES = timedelta(days=30)
@@ -87,7 +87,7 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     return Facts(
         calendar=config.calendar,
         place=place,
-        true=lambda source: bool(inst.library.templates.expression(source, scene(inst, enrollment, now))),
+        true=lambda source: holds(inst, enrollment, source, now),
         anchors=anchors(sequence, enrollment.variables),
         late_after=config.late_after,
         quiet_until=quiet[0] if quiet else None,
@@ -272,12 +272,11 @@ def _task_words(
     """A task is never lost over its wording: where its template fails, it says what it is in plain words."""
     if inst.library.templates.has(template):
         try:
-            values = scene(inst, enrollment, now, more)
-            words = inst.library.templates.render(template, values, *tongue(inst, enrollment))
+            said = words(inst, enrollment, template, now, more)
         except (RenderError, UserError):
             pass
         else:
-            return words.subject, words.text
+            return said.subject, said.text
     contact = inst.store.contact(enrollment.contact)
     who = contact.name or contact.email if contact else "somebody"
     return PLAIN_TASKS.get(template, "{sequence}: " + template + " for {who}").format(

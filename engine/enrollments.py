@@ -30,7 +30,7 @@ from engine.core.sequence import Sequence
 from engine.decisions import begin, carry_out, facts, happen, others, referral_id, tell
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import render, scene
+from engine.letters import holds, render
 from engine.standing import known_or_new, standing
 
 DUE_BATCH_MAX = 200
@@ -198,7 +198,7 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
         if not (sends(step) or step.task) or (step.at and step.at.anchor not in {"start", *given}):
             continue
         try:
-            if step.condition and not inst.library.templates.expression(step.condition, scene(inst, enrollment, now)):
+            if step.condition and not holds(inst, enrollment, step.condition, now):
                 continue
             render(inst, replace(enrollment, step=step.id), step, now)
         except RenderError as error:

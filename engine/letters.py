@@ -22,7 +22,7 @@ from engine.core.sequence import Sequence, Step
 from engine.installation import Installation
 from engine.store import ThreadMail
 
-INTRODUCTION = "introduction"
+INTRODUCTION, INTRO_LINK = "introduction", "intro_link"
 UNSUBSCRIBE_TOKEN_DIGITS = 20
 
 
@@ -73,10 +73,29 @@ def referral_values(inst: Installation, referral: Referral | None) -> dict[str, 
     return {"state": referral.state, "client": client, "prospect": asdict(referral.prospect), **values}
 
 
+def holds(inst: Installation, enrollment: Enrollment, condition: str, now: datetime) -> bool:
+    """Whether an `if:` is true at `now` (UTC). Raises RenderError where it cannot be told."""
+    values = scene(inst, enrollment, now, link=INTRO_LINK in condition)
+    return bool(inst.library.templates.expression(condition, values))
+
+
+def words(
+    inst: Installation, enrollment: Enrollment, template: str, now: datetime, more: Mapping[str, Any] | None = None
+) -> Rendered:
+    """What a template says for this enrollment at `now` (UTC). Raises RenderError where it cannot be filled in."""
+    values = scene(inst, enrollment, now, more, link=inst.library.templates.mentions(template, INTRO_LINK))
+    return inst.library.templates.render(template, values, *tongue(inst, enrollment))
+
+
 def scene(
-    inst: Installation, enrollment: Enrollment, now: datetime, more: Mapping[str, Any] | None = None
+    inst: Installation,
+    enrollment: Enrollment,
+    now: datetime,
+    more: Mapping[str, Any] | None = None,
+    link: bool = True,
 ) -> dict[str, Any]:
-    """All variables that templates and conditions may use for this enrollment at `now` (UTC)."""
+    """All variables that templates and conditions may use for this enrollment at `now` (UTC). Without `link` the one is left
+    out that is itself an email to fill in: what does not use it must not fail by it."""
     sequence = sequence_of(inst, enrollment)
     rep = inst.rep(enrollment.rep)
     client = inst.store.contact(enrollment.client)
@@ -100,7 +119,8 @@ def scene(
         "unsubscribe": unsubscribe_link(inst, enrollment, holder.email if holder else ""),
         **(more or {}),
     }
-    values["intro_link"] = intro_link(inst, enrollment, values) if values["prospect"] else ""
+    if link:
+        values[INTRO_LINK] = intro_link(inst, enrollment, values) if values["prospect"] else ""
     return values
 
 
@@ -108,8 +128,8 @@ def intro_link(inst: Installation, enrollment: Enrollment, values: Mapping[str, 
     """The one click: a mailto to the prospect with the rep in Cc and the words of templates/introduction.md."""
     if not inst.library.templates.has(INTRODUCTION):
         return ""
-    words = inst.library.templates.render(INTRODUCTION, {**values, "intro_link": ""}, *tongue(inst, enrollment))
-    return compose.mailto(values["prospect"]["email"], enrollment.rep, words.subject, words.text)
+    said = inst.library.templates.render(INTRODUCTION, {**values, INTRO_LINK: ""}, *tongue(inst, enrollment))
+    return compose.mailto(values["prospect"]["email"], enrollment.rep, said.subject, said.text)
 
 
 def unsubscribe_token(inst: Installation, enrollment: Enrollment, address: str) -> str:
@@ -153,8 +173,7 @@ def recipient_of(inst: Installation, enrollment: Enrollment, sequence: Sequence,
 
 def render(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> Rendered:
     """The step's words. Raises RenderError where they cannot be filled in."""
-    template = template_of(step, enrollment.contact)
-    return inst.library.templates.render(template, scene(inst, enrollment, now), *tongue(inst, enrollment))
+    return words(inst, enrollment, template_of(step, enrollment.contact), now)
 
 
 def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, now: datetime) -> Frozen:

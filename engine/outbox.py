@@ -90,10 +90,13 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
             continue
         if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - (READ_FRESH - BODY_TIME)):
             return NeedsRead(ready)
-        if _may_have_gone(inst, ready):
-            _doubt(inst, ready, now)
+        worded = _worded(inst, ready, now)
+        if worded is None:
             continue
-        return _take(inst, ready, mailbox, epoch, now, day.isoformat()) or Nothing(now, "taken by another")
+        if _may_have_gone(inst, worded):
+            _doubt(inst, worded, now)
+            continue
+        return _take(inst, worded, mailbox, epoch, now, day.isoformat()) or Nothing(now, "taken by another")
     return Nothing(now)
 
 
@@ -125,7 +128,7 @@ def _ready(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxM
     for effect in decision.effects if decision else ():
         match effect:
             case Go():
-                return _worded(inst, message, now)
+                return _in_its_place(inst, message, now)
             case Wait(until, why):
                 inst.store.postpone(message, until, why)
                 return None
@@ -136,10 +139,8 @@ def _ready(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxM
     return None
 
 
-def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
-    """Composed for this moment; one that was frozen before (a 4xx) keeps its bytes.
-
-    One that came back into the queue after an answer had led its enrollment elsewhere is withdrawn: `Leaving` asks about the
+def _in_its_place(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
+    """One that came back into the queue after an answer had led its enrollment elsewhere is withdrawn: `Leaving` asks about the
     enrollment, and here the email is compared with it. The revision that is frozen is the one that was compared."""
     enrollment = inst.store.enrollment(message.enrollment)
     assert enrollment is not None
@@ -148,9 +149,15 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
         inst.store.withdraw_one(message, "the enrollment has moved on")
         return None
     known = message.follow_up or bool(message.contact and inst.store.knows(message.contact, message.mailbox))
-    ready = replace(message, follow_up=known, revision=enrollment.revision, deadline=now + ATTEMPT_TIME)
+    return replace(message, follow_up=known, revision=enrollment.revision, deadline=now + ATTEMPT_TIME)
+
+
+def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
+    """Composed for this moment, when nothing else stands against it; one that was frozen before (a 4xx) keeps its bytes."""
     if message.raw:
-        return ready
+        return message
+    enrollment = inst.store.enrollment(message.enrollment)
+    assert enrollment is not None
     try:
         letter = write(inst, enrollment, message, now)
     except RenderError as error:
@@ -164,7 +171,7 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
         inst.store.to_draft(message, changed)
         return None
     return replace(
-        ready,
+        message,
         message_id=letter.message_id,
         own_id=letter.own_id,
         thread=letter.thread,

@@ -17,7 +17,7 @@ from engine.core.sequence import Sequence, Step
 from engine.enrollments import prepare
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import scene, write
+from engine.letters import holds, write
 from engine.notebook import Moment
 from engine.simulate import UNTIL_DAYS, Simulation, sample_wish
 
@@ -93,7 +93,7 @@ def _enrollment(
 def _wanted(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> bool:
     if step.aside or not step.condition:
         return not step.aside
-    return bool(inst.library.templates.expression(step.condition, scene(inst, enrollment, now)))
+    return holds(inst, enrollment, step.condition, now)
 
 
 def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, step: Step, now: datetime) -> Previewed:

@@ -927,3 +927,42 @@ def test_every_sent_email_remembers_the_version_and_template_it_came_from(there:
     (sent,) = there.work()
     assert (sent.version, sent.template) == (there.inst.library.version, "hello")
     assert isinstance(office.OK, Accepted)
+
+
+# --- what is filled in, and when -------------------------------------------------------------------------------------
+
+
+def test_a_follow_up_is_written_only_once_the_mailbox_was_read(there: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(outbox, "write", lambda inst, e, m, now: written.append(m.step) or write(inst, e, m, now))
+    there.enroll(DANA, "nudge")
+    there.work()
+    there.later(days=3)
+    enrollments.advance(there.inst, there.now)
+    assert isinstance(there.claim(), NeedsRead)
+    assert written == ["first"]
+    there.read()
+    assert isinstance(there.claim(), Claim)
+    assert written == ["first", "second"]
+
+
+INTRODUCED = "---\nsubject: Meet {{ rep.name }}\n---\nHello {{ prospect.first_name }} of {{ nobody }}, meet Sam.\n"
+
+
+def test_an_introduction_that_cannot_be_filled_in_stops_only_what_carries_it(new_office: Any) -> None:
+    head = "name: X\nkind: touch\nto: client\nneeds: {prospect: person}\nsteps:\n"
+    plain = head + "  - {id: a, email: hello}\n  - {id: b, if: prospect.email, email: again}\n"
+    books = office.library(
+        {"plain": plain, "carries": head + "  - {id: a, email: carrying}\n"},
+        {
+            "introduction": INTRODUCED,
+            "carrying": '---\nsubject: A\n---\n{% include "linked" %}\n',
+            "linked": "[introduce us]({{ intro_link }})\n",
+        },
+    )
+    here = new_office(books=books)
+    refused = here.wish(DANA, "carries", prospect=BARRY_PERSON)
+    assert [str(refusal) for refusal in refused] and "nobody" in str(refused[0])
+    here.enroll(DANA, "plain", prospect=BARRY_PERSON)
+    here.work()
+    assert here.sent() == ["a", "b"]

@@ -95,6 +95,7 @@ class Templates:
         self._sandboxes: dict[str, Sandbox] = {}
         self._pages: dict[tuple[str, str], Page] = {}
         self._expressions: dict[str, TemplateExpression] = {}
+        self._mentioned: dict[tuple[str, str], bool] = {}
 
     # --- filling
 
@@ -267,6 +268,30 @@ class Templates:
         be read (`problems` says why)."""
         parsed = self._readable(name)
         return variables.uses(parsed, self._readable) if parsed else []
+
+    def mentions(self, name: str, variable: str) -> bool:
+        """Whether a template, in any language, or whatever it includes, may use a variable."""
+        found = self._mentioned.get((name, variable))
+        if found is None:
+            found = self._mentioned[name, variable] = any(
+                variable in self._sources[known] for known in self._around(name.removesuffix(".md"))
+            )
+        return found
+
+    def _around(self, stem: str) -> Iterable[str]:
+        """A template with its translations and all that they include."""
+        waiting, seen = [stem], set()
+        while waiting:
+            stem = waiting.pop()
+            for known in self._sources:
+                if known in seen or not (known == stem or known.startswith(f"{stem}.")):
+                    continue
+                seen.add(known)
+                yield known
+                parsed = self._readable(known)
+                trees = (parsed.body, parsed.subject) if parsed else ()
+                names = [name for tree in trees if tree for name, _, _ in variables.references(tree)]
+                waiting += [name.removesuffix(".md") for name in names if name]
 
     def _readable(self, name: str) -> Parsed | None:
         known = name.removesuffix(".md")
