@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ SQL = Path(__file__).parent / "sql"
 BUSY_TIMEOUT_SECONDS = 30
 WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
 MIGRATION_LOCK = 7748
+#: Between the making of a file and its first connection no other thread may connect to it.
+_OPENING = threading.Lock()
 
 _NAME = re.compile(r"^-- name: (\w+)\((.*?)\)$", re.M)
 # Literals and comments keep their colons and percent signs.
@@ -235,9 +238,10 @@ def _open_postgresql(url: str) -> Database:
 
 
 def _open_sqlite(path: str) -> Database:
-    if path != ":memory:":  # ours alone to read from its first moment; its -wal and -shm take the same mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    with _OPENING:
+        if path != ":memory:":
+            _make(path)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     for attempt in range(WAL_TRIES_MAX):  # the switch to WAL ignores the busy timeout: first starts collide
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -249,3 +253,12 @@ def _open_sqlite(path: str) -> Database:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return Database(connection, sqlite())
+
+
+def _make(path: str) -> None:
+    """Ours alone to read from its first moment; its -wal and -shm take the same mode.
+
+    A file that is there is not opened by any hand but SQLite's: closing a descriptor of it would drop the locks of every
+    connection in this process (https://sqlite.org/howtocorrupt.html §2.2), and another program would delete our log."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import re
 import sqlite3
@@ -81,7 +82,9 @@ def test_a_refused_row_is_a_conflict_and_undoes_the_transaction(opened: Database
 
 
 def test_a_conflict_that_somebody_swallows_is_not_committed_around(opened: Database) -> None:
-    task = dict.fromkeys(["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x")
+    task = dict.fromkeys(
+        ["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x"
+    )
     row = {**task, "created_at": 1, "urgent": 0, "done_at": None}
     with pytest.raises((AssertionError, Unusable)), opened.transaction():
         opened.change("add_task", **row)
@@ -93,7 +96,9 @@ def test_a_conflict_that_somebody_swallows_is_not_committed_around(opened: Datab
 
 
 def test_a_conflict_outside_any_transaction_is_a_conflict_too(opened: Database) -> None:
-    task = dict.fromkeys(["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x")
+    task = dict.fromkeys(
+        ["id", "kind", "rep", "contact", "enrollment", "title", "text", "step", "message", "note"], "x"
+    )
     row = {**task, "created_at": 1, "urgent": 0, "done_at": None}
     opened.change("add_task", **row)
     with pytest.raises(Conflict):
@@ -177,6 +182,33 @@ def test_sqlite_is_opened_so_that_a_commit_survives_the_loss_of_power(tmp_path: 
     ask = lambda pragma: database.connection.execute(f"PRAGMA {pragma}").fetchone()[0]
     assert (ask("journal_mode"), ask("synchronous"), ask("foreign_keys")) == ("wal", 2, 1)
     database.close()
+
+
+def _look(path: str) -> None:
+    """What every command beside a daemon does."""
+    database = open_database(path)
+    database.rows("next_enrollment_at")
+    database.close()
+
+
+def test_who_looks_and_leaves_takes_no_log_away_from_one_who_writes(tmp_path: Path) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it (https://sqlite.org/howtocorrupt.html §2.2).
+    Without its lock a daemon of several threads is not seen: whoever closes next takes himself for the last one and deletes
+    the log that the daemon goes on writing to."""
+    path = str(tmp_path / "w.db")
+    threads = [open_database(path) for _ in range(3)]
+    written = "INSERT INTO setting (name, value) VALUES (?, 'said')"
+    for turn, database in enumerate(threads):
+        database.connection.execute(written, (str(turn),))
+        looking = multiprocessing.get_context("spawn").Process(target=_look, args=(path,))
+        looking.start()
+        looking.join()
+        assert looking.exitcode == 0
+        assert Path(path + "-wal").exists(), "the log of a daemon that runs was deleted"
+    with contextlib.closing(sqlite3.connect(path)) as elsewhere:
+        assert elsewhere.execute("SELECT count(*) FROM setting").fetchone() == (3,)
+    for database in threads:
+        database.close()
 
 
 def test_a_first_start_that_collides_waits_for_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
