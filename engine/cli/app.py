@@ -18,6 +18,7 @@ FILES = {
     "status": ("status",),
     "story": ("show",),
     "looking": ("referrals", "classify"),
+    "reports": ("report",),
     "lists": ("replies", "tasks", "drafts", "doubts"),
     "editing": ("plan", "apply"),
     "keeping": ("backup", "restore", "migrate-store"),
