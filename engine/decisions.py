@@ -25,6 +25,7 @@ from engine.core.happening import (
     FreePerson,
     Go,
     Happening,
+    Heard,
     Held,
     HoldPerson,
     Launch,
@@ -38,7 +39,18 @@ from engine.core.happening import (
     Withdraw,
 )
 from engine.core.machine import decide, find
-from engine.core.model import Contact, Enrollment, Moment, OutboxMessage, OutboxState, Person, Referral, State, Task
+from engine.core.model import (
+    Contact,
+    Enrollment,
+    Event,
+    Moment,
+    OutboxMessage,
+    OutboxState,
+    Person,
+    Referral,
+    State,
+    Task,
+)
 from engine.core.needs import Refusal, anchors, gather
 from engine.core.render import RenderError
 from engine.core.sequence import Sequence, Start
@@ -231,13 +243,20 @@ def _queue(inst: Installation, enrollment: Enrollment, effect: Queue, now: datet
             follow_up=bool(contact and inst.store.knows(contact.id, enrollment.rep)),
         )
     )
-    if not added and _is_sent(inst, enrollment, effect):  # it crossed what led back to it
-        happen(inst, enrollment.id, Done(effect.step, now, emailed=True), now)
+    if not added:
+        _crossed(inst, enrollment, effect, now)
 
 
-def _is_sent(inst: Installation, enrollment: Enrollment, email: Queue) -> bool:
-    wanted = (email.step, email.visit, email.attempt, OutboxState.SENT)
-    return any((m.step, m.visit, m.attempt, m.state) == wanted for m in inst.store.outbox_of(enrollment.id))
+def _crossed(inst: Installation, enrollment: Enrollment, email: Queue, now: datetime) -> None:
+    """That very email had begun to leave before something led back to it: what became of it since is its result. One that is
+    still on its way, or in doubt, tells it later."""
+    wanted = (email.step, email.visit, email.attempt)
+    rows = [m for m in inst.store.outbox_of(enrollment.id) if (m.step, m.visit, m.attempt) == wanted]
+    states = {m.state for m in rows}
+    if OutboxState.SENT in states:
+        happen(inst, enrollment.id, Done(email.step, now, emailed=True), now)
+    elif OutboxState.REFUSED in states:
+        happen(inst, enrollment.id, Heard((Event.SOFT_BOUNCED,), step=email.step), now)
 
 
 def tell(inst: Installation, enrollment: Enrollment, now: datetime, kind: str, text: str, message: str = "") -> None:
