@@ -44,6 +44,11 @@ _DAY_ALONE = re.compile(
     r"(?:\b(?:the|le|el|il|den|am|dia|dnia|d)\s)(?P<day>[0-3]?\d)(?:st|nd|rd|th|\.|:?e|er)?(?!\s?[\d/:%]|\.\d|\s(?:days|tagen|jours|dias|uhr|am|pm))"
 )
 
+_WEEKDAY_DAY = re.compile(
+    r"(?P<weekday>[^\W\d_]{2,14}(?:-feira)?)\.?,?\s(?:the |den |le |el |de |il |d\.\s?|dia )?(?P<day>[0-3]?\d)(?:st|nd|rd|th|\.|:?e|er)?"
+    r"(?!\s?[\d/:%]|\.\d|\s(?:days|tagen|jours|dias|uhr|am|pm))"
+)
+
 
 def dates_in(text: str, sent: date) -> list[Found]:
     """All dates in a text in `plain` form, in order, none overlapping; fuller forms win."""
@@ -208,7 +213,18 @@ def _monday(week: int, sent: date) -> date | None:
 
 def _alone(text: str, sent: date) -> list[Found]:
     hits = ((m, _next_day(int(m["day"]), sent)) for m in _DAY_ALONE.finditer(text))
-    return [Found(m.start(), m.end(), day, weekly=True) for m, day in hits if day]
+    return [Found(m.start(), m.end(), day, weekly=True) for m, day in hits if day] + _weekday_and_day(text, sent)
+
+
+def _weekday_and_day(text: str, sent: date) -> list[Found]:
+    """ "lunes 24", "Monday 24th": a day of this or the next month, and the weekday must agree."""
+    hits: list[Found] = []
+    for match in _WEEKDAY_DAY.finditer(text):
+        number = phrasebook().weekdays.get(match["weekday"])
+        day = _next_day(int(match["day"]), sent)
+        if number and day and day.isoweekday() == number:
+            hits.append(Found(match.start(), match.end(), day))
+    return hits
 
 
 def _next_day(day: int, sent: date) -> date | None:

@@ -148,7 +148,7 @@ def _split(words: list[tuple[str, int, int]], text: str) -> list[Run]:
             current, titled = [], True
         elif not current and _is_noise(word, at, text, last=word == words[-1][0]):
             continue
-        elif word in _SPLITS and len(current) >= 2:
+        elif word in _SPLITS and sum(one not in _SPLITS for one, _, _ in current) >= 2:
             _close(current, titled, pieces)
             current, titled = [], False
         elif current or word not in _SPLITS:
@@ -206,7 +206,17 @@ def score(name: str, address: str) -> int:
 
 def _counts(piece: str, parts: list[str]) -> bool:
     """Whether a piece of a local part stands for one of the names: an initial for the first only."""
-    return parts[:1] != [] and parts[0][0] == piece if len(piece) == 1 else any(_alike(part, piece) for part in parts)
+    if len(piece) == 1:
+        return parts[:1] != [] and parts[0][0] == piece
+    short = len(piece) >= COMMON_PREFIX_MIN and parts[:1] != [] and parts[0].startswith(piece)  # Max is Maximilian
+    return short or any(_alike(part, piece) for part in parts)
+
+
+def is_company(name: str, address: str) -> bool:
+    """Whether a run of capitals is the company that the address's domain is named after: "Stone Bros Packaging", @stonebros."""
+    joined = re.sub(r"[^a-z0-9]", "", folded(name))
+    label = re.sub(r"[^a-z0-9]", "", address.rpartition("@")[2].partition(".")[0])
+    return len(label) > 3 and bool(joined) and (joined.startswith(label) or label.startswith(joined))
 
 
 def _short_forms(parts: list[str], initials: str) -> frozenset[str]:
@@ -230,7 +240,8 @@ def base_form(name: str, address: str) -> str:
     """A name in the form that the address shows: "Marka Zielińskiego" with `marek.zielinski@` is Marek Zieliński."""
     pieces = [piece for piece in _pieces(address) if len(piece) > 2]
     words = name.split()
-    if "".join(folded(word) for word in words) == "".join(_pieces(address)):
+    inflected = any(word[-1] in "ąę" for word in words)  # "Magdaleną": an ending that folding hides
+    if "".join(folded(word) for word in words) == "".join(_pieces(address)) and not inflected:
         return name
     matched = [index for index, word in enumerate(words) if any(_alike(folded(word), piece) for piece in pieces)]
     if len(pieces) >= 2 and len(matched) >= 2 and len(words) > len(pieces):

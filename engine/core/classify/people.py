@@ -138,9 +138,19 @@ def name_near(text: str, start: int, end: int, address: str, floor: int = 0) -> 
     full = [
         run
         for run in reversed(before)
-        if len(run.words) >= 2 and not names.LEGAL.search(run.text) and not _after_connector(text, run)
+        if len(run.words) >= 2
+        and not names.LEGAL.search(run.text)
+        and not names.is_company(run.text, address)
+        and not _after_connector(text, run)
     ]
-    return full[0].text if full else ""
+    block = [run for run in reversed(full) if _is_a_line(text, run)]
+    return block[0].text if len(block) > 1 else full[0].text if full else ""
+
+
+def _is_a_line(text: str, run: names.Run) -> bool:
+    """In a pasted contact the name is the first of several lines that are nothing but capitals."""
+    line = text[text.rfind("\n", 0, run.start) + 1 :].split("\n")[0]
+    return line.strip() == text[run.start : run.end].strip()
 
 
 def _after_connector(text: str, run: names.Run) -> bool:

@@ -22,7 +22,7 @@ BARE_YES_WORDS_MAX = 30
 def decided(evidence: Evidence) -> tuple[str, str]:
     """("confirmed" | "declined" | "", rule)."""
     words = evidence.words
-    if not words or "?" in words or "？" in words:
+    if not words or _asks(evidence):
         return "", ""
     no = declined(evidence)
     if no:
@@ -31,12 +31,23 @@ def decided(evidence: Evidence) -> tuple[str, str]:
     return ("confirmed", yes) if yes else ("", "")
 
 
+def _asks(evidence: Evidence) -> bool:
+    """Whether anything is asked; "Honestly?" before the answer is only a way to begin."""
+    book = phrasebook()
+    asked = [one for one in evidence.sentences if one.endswith(("?", "？"))]
+    told = [one for one in asked if book.equals("rhetorical", one.rstrip("?？ "))]
+    return sum(evidence.words.count(mark) for mark in "?？") > len(told)
+
+
 def declined(evidence: Evidence) -> str:
     """`no:de`: a refusal in plain words that leaves nothing open."""
     words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = evidence.hits("no", words)
+    if not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
+        nobody = evidence.hits("nobody", words)
+        hits, words = hits or nobody, _masked(words, nobody)
     lone = _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
     if not hits and not lone:
         return ""
@@ -63,11 +74,19 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     """A bare yes answers what was asked. To "could you introduce me?" it is a promise, not a confirmation; only words of their own
     ("promise kept", "all three done") say what they mean."""
     book = phrasebook()
-    asked = plain(evidence.cut.quoted[:WORDS_OF_THE_ASK_MAX]) + " | " + evidence.subject
     generic = all(book.equals("yes_generic", evidence.words[hit.start : hit.end]) for hit in hits)
-    if book.has("asks_confirm", asked):
+    if asks_to_confirm(evidence):
         return generic and not _is_all_there_is(evidence)
-    return generic or evidence.says("future") is not None or book.has("asks_other", asked)
+    return generic or evidence.says("future") is not None or book.has("asks_other", _asked(evidence))
+
+
+def _asked(evidence: Evidence) -> str:
+    return plain(evidence.cut.quoted[:WORDS_OF_THE_ASK_MAX]) + " | " + evidence.subject
+
+
+def asks_to_confirm(evidence: Evidence) -> bool:
+    """Whether the quoted email, or the subject, asks for a confirmation."""
+    return phrasebook().has("asks_confirm", _asked(evidence))
 
 
 def _leading_no(evidence: Evidence) -> str:
@@ -100,22 +119,21 @@ def _closing_no(evidence: Evidence) -> str:
 
 def _masked(words: str, hits: list[Hit]) -> str:
     """The text without the idioms that look like their opposite ("no complaints")."""
-    for hit in sorted(hits, key=lambda hit: -hit.start):
-        words = words[: hit.start] + "·" + words[hit.end :]
-    return words
+    kept, end = "", 0
+    for hit in sorted(hits, key=lambda hit: hit.start):
+        if hit.end > end:
+            kept, end = kept + words[end : hit.start] + "·", hit.end
+    return kept + words[end:]
 
 
 def _alone(evidence: Evidence, kind: str) -> str:
     """A word that is an answer only where it is a sentence of its own, the first that is said."""
     for sentence in evidence.sentences[:2]:
         bare = sentence.strip(" .!;:-–👍🙏😊🙂")
-        hit = phrasebook().starts(kind, bare) if bare else None
-        if (
-            hit
-            and hit.end == len(bare)
-            and (not evidence.languages or hit.language in evidence.languages or is_cjk(bare))
-        ):
-            return hit.language
+        hits = [hit for hit in phrasebook().find(kind, bare) if hit.start == 0 and hit.end == len(bare)]
+        fitting = [hit for hit in hits if not evidence.languages or hit.language in evidence.languages or is_cjk(bare)]
+        if fitting:
+            return fitting[0].language
     return ""
 
 
