@@ -722,6 +722,10 @@ class Store:
             case "moment":
                 self.database.change("erase_moment", id=mention.id)
 
+    def erase_reasons(self, word: str) -> None:
+        """Why somebody else waits, where that names a person ("lee@acme.example was asked on …")."""
+        self.database.change("erase_reasons", exact=word, word=word.lower())
+
     def erase_inbound(self, message: InboundMessage, now: datetime) -> None:
         self.database.change("erase_inbound", id=message.id, now=micros(now))
 

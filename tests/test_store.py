@@ -901,6 +901,9 @@ def test_a_name_is_found_wherever_it_was_written_and_taken_out(store: Store, que
     assert sorted(m.what for m in found) == ["answer", "email", "history", "moment", "task"]
     assert [e.id for e in store.mentioning_enrollments("Özlem Dana")] == ["e2"]
     assert [m.id for m in store.inbound_from("dana@acme.test")] == ["i1"]
+    waits = enrollment(store, contact(store, KIM), "e3", reason="HELLO DANA was asked")
+    store.erase_reasons("Hello Dana")
+    assert [e.reason for e in store.enrollments_of(waits.contact)] == [""]
     for mention in found:
         store.erase_mention(mention, MONDAY)
     assert store.mentions("Hello Dana") == []

@@ -19,6 +19,7 @@ FILES = {
     "story": ("show",),
     "looking": ("referrals", "classify"),
     "reports": ("report",),
+    "people": ("export", "forget"),
     "lists": ("replies", "tasks", "drafts", "doubts"),
     "editing": ("plan", "apply"),
     "keeping": ("backup", "restore", "migrate-store"),

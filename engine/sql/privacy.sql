@@ -19,8 +19,8 @@ WHERE replace(subject || ' ' || text, :exact, '') <> subject || ' ' || text
   OR replace(lower(subject || ' ' || text), :word, '') <> lower(subject || ' ' || text)
 UNION ALL
 SELECT 'answer' AS what, id, subject, text FROM inbound
-WHERE replace(subject || ' ' || text, :exact, '') <> subject || ' ' || text
-  OR replace(lower(subject || ' ' || text), :word, '') <> lower(subject || ' ' || text)
+WHERE replace(subject || ' ' || text || ' ' || decision, :exact, '') <> subject || ' ' || text || ' ' || decision
+  OR replace(lower(subject || ' ' || text || ' ' || decision), :word, '') <> lower(subject || ' ' || text || ' ' || decision)
 UNION ALL
 SELECT 'task' AS what, id, title AS subject, text || ' ' || note AS text FROM task
 WHERE replace(title || ' ' || text || ' ' || note, :exact, '') <> title || ' ' || text || ' ' || note
@@ -43,7 +43,11 @@ UPDATE inbound SET sender = '', subject = '', text = '', contact = '', enrollmen
   thread = '', refs = '', settled_at = coalesce(settled_at, :now) WHERE id = :id;
 
 -- name: erase_inbound_words(id)
-UPDATE inbound SET subject = '', text = '' WHERE id = :id;
+UPDATE inbound SET subject = '', text = '', decision = '' WHERE id = :id;
+
+-- name: erase_reasons(exact, word)
+UPDATE enrollment SET reason = ''
+WHERE replace(reason, :exact, '') <> reason OR replace(lower(reason), :word, '') <> lower(reason);
 
 -- name: erase_task(id)
 UPDATE task SET title = '(erased)', text = '', note = '' WHERE id = :id;
