@@ -600,7 +600,7 @@ def outbox(folder: Path) -> list[OutboxMessage]:
         inst.store.close()
 
 
-@pytest.mark.parametrize("room", [1, 33, 41, 45, 49, 53, 57, 61, 65, 73, 81, 89, 97, 113])
+@pytest.mark.parametrize("room", [1, 33, 41, 45, 49, 53, 57, 61, 65, 73, 81, 89, 97, 105, 113, 140, 180])
 def test_a_disk_that_fills_up_anywhere_sends_nothing_twice_and_goes_on_when_there_is_room(
     one_due: Any, room: int
 ) -> None:
