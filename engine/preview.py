@@ -4,12 +4,16 @@ and said to be."""
 
 from __future__ import annotations
 
+import hashlib
 import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from email import message_from_bytes
 from typing import Any
 
+from engine.core import compose
 from engine.core.machine import RUNNING, sends
 from engine.core.model import Contact, Enrollment, OutboxMessage, OutboxState, Person
 from engine.core.needs import gather
@@ -17,19 +21,23 @@ from engine.core.sequence import Sequence, Step
 from engine.enrollments import prepare
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import holds, write
+from engine.letters import UNSUBSCRIBE_TOKEN_DIGITS, holds, write
 from engine.notebook import Moment
 from engine.simulate import UNTIL_DAYS, Simulation, sample_wish
 
+TEST_MARK = "[Test]"
+#: What names an enrollment to us (letters.unsubscribe_token).
+_TOKEN = re.compile(rf"(unsubscribe(?:%20|\s))[0-9a-f]+-[0-9a-f]{{{UNSUBSCRIBE_TOKEN_DIGITS}}}\b")
 #: Rules of conduct do not stand against looking.
 WHY = "a preview"
 
 
 @dataclass(frozen=True)
 class Previewed:
-    """One email: `to` and `sender` as their headers have them, `raw` the bytes that would leave."""
+    """One email: `to` and `sender` as their headers have them, `raw` the bytes that would leave the mailbox of `rep`."""
 
     step: str
+    rep: str
     sender: str
     to: str
     subject: str
@@ -46,8 +54,11 @@ def letters_of(
     Somebody enrolled is taken with what they were enrolled with. Raises UserError, and RenderError where a template fails."""
     known = inst.library.sequences.get(sequence)
     simulation = Simulation(inst, now)
-    simulation.bring(inst.store, email)
+    for address in (email, str(given.get("client", ""))):
+        simulation.bring(inst.store, address)
     enrollment, invented = _enrollment(simulation.inst, inst, sequence, email, given, rep, now)
+    if client := inst.store.contact(enrollment.client):  # who stands behind a prospect
+        simulation.bring(inst.store, client.email)
     assert known is not None, "an unknown sequence was refused"
     steps = [s for s in known.steps if sends(s)]
     if step and step not in [s.id for s in steps]:
@@ -122,6 +133,7 @@ def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, ste
     rep = inst.rep(enrollment.rep)
     return Previewed(
         step.id,
+        rep.address,
         _named(Person(rep.name, rep.address)),
         _named(letter.recipient),
         letter.subject,
@@ -133,6 +145,34 @@ def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, ste
 
 def _named(person: Person) -> str:
     return f"{person.name} <{person.email}>" if person.name else person.email
+
+
+# --- a test mail -----------------------------------------------------------------------------------------------------
+
+
+def test_mail(inst: Installation, letter: Previewed, address: str, now: datetime) -> bytes:
+    """The email as a test for `address` alone, at `now` (UTC): the same words, layout and attachments, and nothing by which an
+    answer to it could be taken for the client's: no id of ours, no thread, no unsubscribe token."""
+    rep = inst.rep(letter.rep)
+    whole = message_from_bytes(letter.raw)
+    digest = hashlib.sha256(letter.raw + address.encode() + now.isoformat().encode()).hexdigest()[:32]
+    return compose.compose(
+        compose.Letter(
+            sender=Person(rep.name, rep.address),
+            recipient=Person("", address),
+            subject=f"{TEST_MARK} {letter.subject}",
+            text=_TOKEN.sub(r"\1test", letter.text),
+            html=_TOKEN.sub(r"\1test", letter.html),
+            message_id=f"<test.{digest}@{compose.ascii_domain(rep.address.rpartition('@')[2])}>",
+            date=now,
+            zone=inst.config.place(rep).zone,
+            attachments=tuple(
+                (part.get_filename() or "", bytes(part.get_payload(decode=True) or b""))
+                for part in whole.walk()
+                if part.get_content_disposition() == "attachment"
+            ),
+        )
+    )
 
 
 # --- ahead -----------------------------------------------------------------------------------------------------------

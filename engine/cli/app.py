@@ -12,7 +12,8 @@ from engine.cli.options import config_option
 
 FILES = {
     "setup": ("demo", "init", "check", "test", "schema"),
-    "entering": ("enroll", "change", "preview", "simulate"),
+    "entering": ("enroll", "change", "simulate"),
+    "previewing": ("preview",),
     "moments": ("moment",),
     "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),
     "status": ("status",),

@@ -235,59 +235,6 @@ def change(email: str, sequence: str, values: tuple[str, ...], dry_run: bool, co
     say(f"Changed: {', '.join(given)}.")
 
 
-# --- preview ---------------------------------------------------------------------------------------------------------
-
-
-@commands.command(
-    "preview",
-    short_help="Show the emails exactly as they would go out.",
-    epilog=example(
-        "whoelse preview ask dana@acme.example", "whoelse preview ask dana@acme.example --step reminder --html"
-    ),
-)
-@sequence_argument
-@email_argument
-@click.option("--step", metavar="ID", default="", help="Only this step's email.")
-@values_option
-@rep_option
-@click.option("--html", is_flag=True, help="Write them as a page, and open it where a browser is.")
-@config_option
-@json_option
-def preview(
-    sequence: str, email: str, step: str, values: tuple[str, ...], rep: str, html: bool, config: Path, as_json: bool
-) -> None:
-    """Show the emails of a sequence exactly as they would go out to somebody. Nothing is sent or kept."""
-    from engine.preview import letters_of, page
-
-    inst = edited(configuration(config))
-    letters, invented = letters_of(inst, sequence, email, step, named_values(values), rep, now())
-    if invented:
-        remark(f"Sample values stand in for: {', '.join(invented)} (give your own with -v).")
-    if as_json:
-        fields = ("step", "to", "subject", "text", "html")
-        print_json([{name: getattr(letter, name) for name in fields} for letter in letters])
-    elif html:
-        _show_page(page(sequence, letters))
-    else:
-        for letter in letters:
-            say(f"--- {letter.step}")
-            say(f"From: {letter.sender}\nTo: {letter.to}\nSubject: {letter.subject}\n")
-            say(letter.text.rstrip() + "\n")
-
-
-def _show_page(content: str) -> None:
-    import tempfile
-    import webbrowser
-
-    from engine.cli.output import opens_browser
-
-    with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="whoelse-", delete=False, encoding="utf-8") as file:
-        file.write(content)
-    say(file.name)
-    if opens_browser():
-        webbrowser.open(Path(file.name).as_uri())
-
-
 # --- simulate --------------------------------------------------------------------------------------------------------
 
 
