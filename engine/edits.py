@@ -3,7 +3,8 @@ sent is never sent again, and a plan changes nothing until it is applied."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -13,14 +14,16 @@ from engine.core.happening import Changed
 from engine.core.machine import RUNNING, decide
 from engine.core.model import Enrollment
 from engine.core.needs import gather
-from engine.core.sequence import Sequence
+from engine.core.sequence import Sequence, Step
 from engine.decisions import facts, happen
 from engine.errors import UserError
 from engine.installation import Installation
+from engine.letters import INTRO_LINK, INTRODUCTION
 from engine.library import Library, pack, template_sources
 
 Kind = Literal["added", "changed", "removed"]
-BECAUSE = "the sequence was edited"
+BECAUSE = "the sequence was edited (version {})"
+REWORDED = "{}: other words in {} (version {})"
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,22 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Reworded:
+    """The steps ahead of one enrollment in flight whose words are others."""
+
+    email: str
+    sequence: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that applying an edit would mean."""
 
     sequences: tuple[Edit, ...]
     templates: tuple[Edit, ...]
     moves: tuple[Move, ...]
+    reworded: tuple[Reworded, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.sequences or self.templates)
@@ -61,7 +74,8 @@ class Plan:
         """The plan for people, one thing a line."""
         said = [f"sequence {edit.name}: {edit.kind}{_steps(edit)}" for edit in self.sequences]
         said += [f"template {edit.name}: {edit.kind}" for edit in self.templates]
-        return said + [_moved(move) for move in self.moves]
+        said += [_moved(move) for move in self.moves]
+        return said + [f"{r.email} in {r.sequence}: other words in {', '.join(r.steps)}" for r in self.reworded]
 
 
 def _steps(edit: Edit) -> str:
@@ -91,8 +105,12 @@ def plan(inst: Installation, library: Library, now: datetime) -> Plan:
     sequences = _sequence_edits(inst.library, library)
     templates = _text_edits(template_sources(inst.library.sources), template_sources(library.sources))
     new = replace(inst, library=library)
-    moves = [move for e in _in_flight(inst, sequences) if (move := _move(new, e, now))]
-    return Plan(sequences, templates, tuple(moves))
+    moves = [move for e in _in_flight(inst, sequences) for move in _moves(inst, new, e, now)]
+    reworded = [
+        Reworded(contact.email if (contact := inst.store.contact(e.contact)) else "", e.sequence, steps)
+        for e, steps in _reworded(inst, library, templates)
+    ]
+    return Plan(sequences, templates, tuple(moves), tuple(reworded))
 
 
 def _sequence_edits(old: Library, new: Library) -> tuple[Edit, ...]:
@@ -146,13 +164,80 @@ def _in_flight(inst: Installation, edits: tuple[Edit, ...]) -> list[Enrollment]:
     return [e for e in inst.store.all_enrollments() if e.sequence in concerned and e.state in RUNNING]
 
 
+def deserted(inst: Installation, library: Library) -> dict[str, int]:
+    """The sequences that `library` has no longer although people are in them, with how many. Applying it stops them for good,
+    and a folder that is moved away for a moment looks just the same."""
+    gone = inst.library.sequences.keys() - library.sequences.keys()
+    return dict(Counter(e.sequence for e in inst.store.all_enrollments() if e.sequence in gone and e.state in RUNNING))
+
+
+def _reworded(
+    inst: Installation, library: Library, templates: tuple[Edit, ...]
+) -> Iterator[tuple[Enrollment, tuple[str, ...]]]:
+    """Who is in flight before steps whose words, or whatever these include, were edited."""
+    edited = {edit.name for edit in templates if edit.kind != "added"}
+    if not edited:
+        return
+    concerned = {key: _edited_steps(library, sequence, edited) for key, sequence in library.sequences.items()}
+    for enrollment in inst.store.all_enrollments():
+        if enrollment.state in RUNNING and concerned.get(enrollment.sequence):
+            ahead = _ahead(library.sequences[enrollment.sequence], enrollment)
+            if steps := tuple(step.id for step in ahead if step.id in concerned[enrollment.sequence]):
+                yield enrollment, steps
+
+
+def _edited_steps(library: Library, sequence: Sequence, edited: set[str]) -> set[str]:
+    """The steps of a sequence in which an edited template appears."""
+    named = {step.id: [*filter(None, (step.email, step.task)), *step.variants.values()] for step in sequence.steps}
+    return {id for id, names in named.items() if any(edited & _written(library, name) for name in names)}
+
+
+def _written(library: Library, template: str) -> set[str]:
+    """Everything that a template is made of; what its link says is part of it."""
+    more = library.templates.around(INTRODUCTION) if library.templates.mentions(template, INTRO_LINK) else ()
+    return {*library.templates.around(template), *more}
+
+
+def _ahead(sequence: Sequence, enrollment: Enrollment) -> list[Step]:
+    """The steps that may still come in the normal order, the present one among them."""
+    ids = [step.id for step in sequence.steps]
+    here = ids.index(enrollment.step) if enrollment.step in ids else -1
+    passed = set(enrollment.passed) - {enrollment.step}
+    rest = sequence.steps[here:] if here >= 0 else sequence.steps
+    return [step for step in rest if step.id not in passed and (not step.aside or step.id == enrollment.step)]
+
+
+def _moves(inst: Installation, new: Installation, enrollment: Enrollment, now: datetime) -> Iterator[Move]:
+    """What an edit does to one enrollment: to the present step, and to the later ones as far as their time is known."""
+    present = _move(new, enrollment, now)
+    if present:
+        yield present
+    before, after = inst.library.sequences[enrollment.sequence], new.library.sequences.get(enrollment.sequence)
+    if after is None or enrollment.step is None:
+        return
+    contact = inst.store.contact(enrollment.contact)
+    email, zone = contact.email if contact else "", inst.place(contact, enrollment.rep).zone
+    was, due = _anchored(inst, before, enrollment, now), _anchored(new, after, enrollment, now)
+    kept = {step.id for step in after.steps}
+    for id in dict.fromkeys(step.id for step in (*_ahead(before, enrollment), *_ahead(after, enrollment))):
+        moved = id not in kept or (id in due and due[id] != was.get(id))
+        if moved and id != enrollment.step:
+            yield Move(email, enrollment.sequence, id, zone, was.get(id), due.get(id))
+
+
 def _move(inst: Installation, enrollment: Enrollment, now: datetime) -> Move | None:
     contact = inst.store.contact(enrollment.contact)
     zone = inst.place(contact, enrollment.rep).zone
     sequence = inst.library.sequences.get(enrollment.sequence)
     due_at = None
     if sequence and (enrollment.step is None or any(step.id == enrollment.step for step in sequence.steps)):
-        decision = decide(sequence, enrollment, Changed({}, BECAUSE), now, facts(inst, enrollment, sequence, now))
+        decision = decide(
+            sequence,
+            enrollment,
+            Changed({}, BECAUSE.format(inst.library.version)),
+            now,
+            facts(inst, enrollment, sequence, now),
+        )
         due_at = decision.enrollment.due_at
         if due_at == enrollment.due_at:
             return None
@@ -184,13 +269,14 @@ def dates_moved(inst: Installation, email: str, sequence: str, values: Mapping[s
 
 
 def _anchored(inst: Installation, sequence: Sequence, enrollment: Enrollment, now: datetime) -> dict[str, datetime]:
-    """When the steps that are still ahead and go by a variable are due: (step, instant in UTC)."""
+    """When the steps that are still ahead and go by a date are due, by the `start` or a variable: (step, instant in UTC)."""
     known = facts(inst, enrollment, sequence, now)
+    anchors = {**known.anchors, "start": enrollment.start_at}
     ids = [step.id for step in sequence.steps]
     ahead = sequence.steps[ids.index(enrollment.step) :] if enrollment.step in ids else sequence.steps
     found = {}
     for step in ahead:
-        anchor = known.anchors.get(step.at.anchor) if step.at else None
+        anchor = anchors.get(step.at.anchor) if step.at else None
         if step.at is None or anchor is None:
             continue
         window = step.window or sequence.window
@@ -204,9 +290,14 @@ def _anchored(inst: Installation, sequence: Sequence, enrollment: Enrollment, no
 def apply(inst: Installation, library: Library, now: datetime) -> Installation:
     """Keeps `library` as the version that runs, and moves what is in flight; `now` in UTC. One transaction."""
     concerned = _in_flight(inst, _sequence_edits(inst.library, library))
+    templates = _text_edits(template_sources(inst.library.sources), template_sources(library.sources))
+    reworded = list(_reworded(inst, library, templates))
     new = replace(inst, library=library)
     with inst.store.transaction():
         inst.store.apply_library(library.version, now, pack(library))
         for enrollment in concerned:
-            happen(new, enrollment.id, Changed({}, BECAUSE), now)
+            happen(new, enrollment.id, Changed({}, BECAUSE.format(library.version)), now)
+        for enrollment, steps in reworded:
+            said = REWORDED.format(enrollment.sequence, ", ".join(steps), library.version)
+            inst.store.tell(now, "edited", said, enrollment.contact, enrollment.id)
     return new

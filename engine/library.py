@@ -4,10 +4,12 @@ version that was applied last and is kept whole in the store; a half-written or 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from engine.core.render import Templates
@@ -45,16 +47,16 @@ def read_sources(folder: Path) -> tuple[dict[str, str], list[Problem]]:
     """All sequence and template files below `folder`, with a problem for each that cannot be read."""
     sources: dict[str, str] = {}
     problems: list[Problem] = []
-    beside = [f for f in (folder / "sequences").rglob("*") if f.is_file() and f.suffix != ".yaml" and f.name[0] != "."]
-    files = [*(folder / "sequences").glob("*.yaml"), *(folder / "templates").rglob("*.md"), *beside]
-    for file in sorted(files):
+    beside = {f for f in _below(folder / "sequences", "*") if f.is_file() and f.suffix != ".yaml"}
+    files = [*(folder / "sequences").glob("*.yaml"), *_below(folder / "templates", "*.md"), *beside]
+    for file in sorted(f for f in files if not _of_an_editor(f)):
         name = file.relative_to(folder).as_posix()
-        if file in beside and file.stat().st_size > ATTACHMENT_BYTES_MAX:
-            problems.append(
-                Problem(name, 1, 1, "too_large", "is larger than 10 MB, too much to attach", "make it smaller")
-            )
-            continue
         try:
+            if file in beside and file.stat().st_size > ATTACHMENT_BYTES_MAX:
+                problems.append(
+                    Problem(name, 1, 1, "too_large", "is larger than 10 MB, too much to attach", "make it smaller")
+                )
+                continue
             raw = file.read_bytes()
         except OSError as error:
             problems.append(Problem(name, 1, 1, "unreadable", f"cannot be read: {error.strerror}"))
@@ -66,6 +68,31 @@ def read_sources(folder: Path) -> tuple[dict[str, str], list[Problem]]:
         problems += found
         sources[name] = text
     return sources, problems
+
+
+def _below(root: Path, pattern: str) -> list[Path]:
+    """The files below a folder; none, where a folder goes away while one looks: whoever moves it is not done."""
+    try:
+        return [*root.rglob(pattern)]
+    except FileNotFoundError:
+        return []
+
+
+def _of_an_editor(file: Path) -> bool:
+    """What editors and systems keep beside a file: hidden ones, locks and backups."""
+    return file.name.startswith((".", "#")) or file.name.endswith(("~", "#"))
+
+
+def changed_at(folder: Path) -> datetime:
+    """When anything about the sequences and templates below `folder` changed last (UTC): content, names, what is there.
+
+    By the time that the system keeps of every change of a file (ctime), which no program can set back."""
+    roots = [root for root in (folder / "sequences", folder / "templates") if root.exists()]
+    latest = folder.stat().st_ctime if len(roots) < len(("sequences", "templates")) else 0.0
+    for path in (place for root in roots for place in (root, *_below(root, "*"))):
+        with contextlib.suppress(FileNotFoundError):  # gone while we looked: its folder has changed
+            latest = max(latest, path.stat().st_ctime)
+    return datetime.fromtimestamp(latest, UTC)
 
 
 def version_of(sources: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ taken up on the way where the config says so and nothing is wrong with it; a fau
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.config import Config
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # they cost a quarter of a second, and `status` needs neither
     from engine.installation import Installation
     from engine.library import Library
 
+#: An edit is finished when nothing was touched for so long; the longer one is for a file that ends in the middle of a line.
+SETTLED, HALF_A_LINE = timedelta(seconds=2), timedelta(seconds=60)
 #: What a database says, and what can be done about it.
 REMEDIES = {
     "locked": "another program holds it: wait, or end that program",
@@ -138,20 +140,60 @@ def _first_library(inst: Installation, now: datetime) -> Installation:
 
 
 def take_up(inst: Installation, now: datetime, say: Callable[[str], None]) -> Installation:
-    """The installation with what was edited on disk since, where that is valid and to be applied by itself."""
-    from engine.edits import apply, plan
-    from engine.library import read_sources, version_of
+    """The installation with what was edited on disk since, where that is finished, valid and to be applied by itself."""
+    from engine.edits import apply, deserted, plan
 
-    sources, _ = read_sources(inst.config.folder)
-    if inst.config.apply == "manual" or version_of(sources) == inst.library.version:
+    edited = _edited(inst)
+    if edited is None or _unfinished(inst, edited, now):
         return inst
     library, problems = read_library(inst.config)
+    if library.sources != edited:  # it goes on being written
+        return inst
     if has_errors(problems):
         say("the edits in sequences/ and templates/ are not applied, the last good version goes on:")
         for problem in problems:
             if problem.severity == "error":
                 say(f"  {problem}")
         return inst
+    if left := deserted(inst, library):
+        say("the edits in sequences/ and templates/ are not applied, the last good version goes on:")
+        for name, people in left.items():
+            said = "somebody is" if people == 1 else f"{people} people are"
+            say(f"  sequences/{name}.yaml is gone, and {said} in it: put it back, or `whoelse apply` to stop it for them")
+        return inst
     for line in plan(inst, library, now).lines():
         say(f"applied: {line}")
     return apply(inst, library, now)
+
+
+def unfinished(inst: Installation, now: datetime) -> timedelta:
+    """For how long an edit on disk must still lie untouched until it is taken up; nothing where there is none to wait for."""
+    edited = _edited(inst)
+    return _unfinished(inst, edited, now) if edited is not None else timedelta(0)
+
+
+def _edited(inst: Installation) -> dict[str, str] | None:
+    """The files on disk, where they are not those that run and would be applied by themselves."""
+    from engine.library import read_sources, version_of
+
+    if inst.config.apply == "manual":
+        return None
+    sources, _ = read_sources(inst.config.folder)
+    return None if version_of(sources) == inst.library.version else sources
+
+
+def _unfinished(inst: Installation, edited: Mapping[str, str], now: datetime) -> timedelta:
+    """Half of a file can be valid, and the half of a letter always is. Nobody tells when an editor has done, so an edit counts as
+    finished when nothing was touched for a while; for longer, where a file ends in the middle of a line.
+
+    A clock that was set back makes a change seem to come; it counts as long ago."""
+    from engine.library import changed_at
+
+    half = any(
+        not text.endswith("\n") and inst.library.sources.get(name) != text
+        for name, text in edited.items()
+        if name.endswith((".yaml", ".md"))
+    )
+    needed = HALF_A_LINE if half else SETTLED
+    rested = abs(now - changed_at(inst.config.folder))
+    return max(needed - rested, timedelta(0))

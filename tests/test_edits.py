@@ -3,9 +3,12 @@ follows before it does; and the files may be looked at in the middle of any edit
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +22,9 @@ from office import DANA, OK, Office, library
 from engine import edits, enrollments, outbox
 from engine.core.happening import Paused, Released
 from engine.core.model import OutboxMessage, OutboxState, State
+from engine.core.problem import has_errors
+from engine.library import Library, changed_at
+from engine.project import SETTLED, read_library, take_up, unfinished
 from engine.store import open_store
 
 new_office = office.new_office
@@ -103,7 +109,7 @@ def carry_out(here: Office, deed: str, more: Any) -> None:
             enrollments.steer(here.inst, DANA, "nudge", Released("goes on"), here.now)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.lists(DEED, min_size=4, max_size=12))
 def test_whatever_is_edited_and_whenever_no_step_is_sent_twice(first: Steps, deeds: list[tuple[str, Any]]) -> None:
     with an_office() as here:
@@ -215,4 +221,228 @@ def test_every_email_names_the_version_it_came_from(there: Office) -> None:
     assert [(m.step, m.version) for m in rows(there, OutboxState.SENT)] == [
         ("a", before),
         ("b", there.inst.library.version),
+    ]
+
+
+# --- the files, in the middle of any editor's save -------------------------------------------------------------------
+
+OLD = three(A, B, C)
+NEW = (
+    three(A, "id: b, wait: 5 days, email: again", "id: x, wait: 1 day, email: hello", C)
+    + "when:\n  reply: {stop: answered}\n"
+)
+WORDS = ("hello", "again", "last")
+MOMENT, LATER = timedelta(milliseconds=50), timedelta(minutes=5)
+
+
+class Desk:
+    """A project folder with one sequence, an editor that saves in it, and a daemon that looks."""
+
+    def __init__(self, here: Office, folder: Path) -> None:
+        self.folder, self.file, self.said = folder, folder / "sequences/nudge.yaml", list[str]()
+        known = library({"nudge": OLD}).sources
+        for name in ("sequences/nudge.yaml", "sequences/other.yaml", *(f"templates/{word}.md" for word in WORDS)):
+            text = known[name]
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        config = replace(here.inst.config, folder=folder)
+        books, problems = read_library(config)
+        assert not has_errors(problems), problems
+        self.inst = edits.apply(replace(here.inst, config=config), books, here.now)
+
+    def look(self, after: timedelta = MOMENT) -> str:
+        """What runs once the daemon has looked so long after the last change: old, new or else the text of the sequence."""
+        self.inst = take_up(self.inst, changed_at(self.folder) + after, self.said.append)
+        text = self.inst.library.sources["sequences/nudge.yaml"]
+        return {OLD: "old", NEW: "new"}.get(text, text)
+
+
+@pytest.fixture
+def desk(here: Office, tmp_path: Path) -> Desk:
+    here.enroll(DANA, "nudge")
+    return Desk(here, tmp_path / "project")
+
+
+def in_place(desk: Desk) -> Iterator[None]:
+    """nano: truncated, then written, and every byte may be the last one for a while."""
+    for size in range(len(NEW) + 1):
+        desk.file.write_text(NEW[:size])
+        yield
+
+
+def overwritten(desk: Desk) -> Iterator[None]:
+    """Written over the old text, which shows behind the new one until the file is cut."""
+    for size in range(len(NEW)):
+        desk.file.write_text(NEW[:size] + OLD[size:])
+        yield
+    desk.file.write_text(NEW)
+    yield
+
+
+def vim(desk: Desk) -> Iterator[None]:
+    """A backup by rename, then a new file of the old name."""
+    backup = desk.file.with_name("nudge.yaml~")
+    (desk.file.parent / "4913").touch()
+    yield
+    (desk.file.parent / "4913").unlink()
+    desk.file.rename(backup)
+    yield
+    yield from in_place(desk)
+    backup.unlink()
+    yield
+
+
+def atomic(desk: Desk) -> Iterator[None]:
+    """VS Code and many others: a new file beside it, renamed over the old one."""
+    beside = desk.file.with_name("nudge.yaml.tmp-1")
+    for size in range(0, len(NEW) + 1, 40):
+        beside.write_text(NEW[:size])
+        yield
+    beside.write_text(NEW)
+    beside.replace(desk.file)
+    yield
+
+
+def made_anew(desk: Desk) -> Iterator[None]:
+    desk.file.unlink()
+    yield
+    desk.file.write_text(NEW)
+    yield
+
+
+def moved_away(desk: Desk) -> Iterator[None]:
+    """The whole folder, as a sync or a checkout may do it."""
+    for name in ("sequences", "templates"):
+        (desk.folder / name).rename(desk.folder / f"{name}.old")
+        yield
+    for name in ("templates", "sequences"):
+        (desk.folder / f"{name}.old").rename(desk.folder / name)
+        yield
+    desk.file.write_text(NEW)
+    yield
+
+
+@pytest.mark.parametrize("save", [in_place, overwritten, vim, atomic, made_anew, moved_away])
+def test_nothing_is_taken_up_in_the_middle_of_a_save(desk: Desk, save: Callable[[Desk], Iterator[None]]) -> None:
+    for _ in save(desk):
+        assert desk.look() == "old"
+    assert desk.said == []
+    assert desk.look(LATER) == "new"
+
+
+def test_a_save_that_was_cut_off_is_refused_or_at_least_a_whole_number_of_lines(desk: Desk) -> None:
+    for size in range(0, len(NEW), 3):
+        desk.file.write_text(NEW[:size])
+        before = desk.inst.library.version
+        if desk.look(SETTLED + MOMENT) not in ("old", "new"):
+            assert NEW[:size].endswith("\n"), NEW[:size]
+        desk.inst = replace(desk.inst, library=read_again(desk, before))
+
+
+def read_again(desk: Desk, version: str) -> Library:
+    """Back to the old version, for the next cut."""
+    desk.file.write_text(OLD)
+    books, _ = read_library(desk.inst.config)
+    assert books.version == version
+    return books
+
+
+def test_a_letter_that_ends_in_the_middle_of_a_line_waits_for_longer(desk: Desk) -> None:
+    words = desk.folder / "templates/hello.md"
+    words.write_text(words.read_text()[:-20])
+    before = desk.inst.library.version
+    desk.look(SETTLED + MOMENT)
+    assert desk.inst.library.version == before
+    assert unfinished(desk.inst, changed_at(desk.folder) + SETTLED) > timedelta(seconds=50)
+    desk.look(LATER)
+    assert desk.inst.library.version != before
+
+
+def test_the_last_line_of_a_file_needs_no_end(desk: Desk) -> None:
+    desk.file.write_text(NEW.rstrip("\n"))
+    assert desk.look(SETTLED + MOMENT) == "old"
+    assert desk.look(LATER) == NEW.rstrip("\n")
+
+
+def test_a_sequence_with_people_in_it_does_not_go_by_itself(desk: Desk) -> None:
+    desk.file.unlink()
+    assert desk.look(LATER) == "old"
+    assert "sequences/nudge.yaml is gone, and somebody is in it" in desk.said[-1]
+    (desk.folder / "sequences/other.yaml").unlink()
+    desk.file.write_text(OLD)
+    desk.look(LATER)
+    assert "other" not in desk.inst.library.sequences, "nobody is in it"
+
+
+def test_what_an_editor_keeps_beside_a_file_is_no_edit(desk: Desk) -> None:
+    before = desk.inst.library.version
+    for name in (".nudge.yaml.swp", "nudge.yaml~", "#nudge.yaml#", "._nudge.yaml"):
+        (desk.file.parent / name).write_text("half")
+    (desk.file.parent / ".#nudge.yaml").symlink_to("ops@laptop.1234")  # an Emacs lock points nowhere
+    desk.look(LATER)
+    assert (desk.inst.library.version, desk.said) == (before, [])
+
+
+def test_while_one_writes_and_the_other_looks_only_whole_versions_run(desk: Desk) -> None:
+    """Both for real, beside each other: an editor that saves again and again, and looks by the system's clock."""
+    done = threading.Event()
+
+    def saving() -> None:
+        for save in (in_place, vim, atomic, overwritten) * 2:
+            for _ in save(desk):
+                pass
+            desk.file.write_text(OLD)
+        desk.file.write_text(NEW)
+        done.set()
+
+    editor = threading.Thread(target=saving)
+    editor.start()
+    while not done.is_set():
+        desk.inst = take_up(desk.inst, datetime.now(UTC), desk.said.append)
+        assert desk.inst.library.sources["sequences/nudge.yaml"] == OLD
+    editor.join()
+    assert desk.look(LATER) == "new"
+
+
+# --- what is said before and after -----------------------------------------------------------------------------------
+
+COUNTED = three(
+    "id: a, email: hello", "id: b, at: start + 3 days, email: again", "id: c, at: start + 1 week, email: last"
+)
+
+
+def test_a_plan_names_every_date_that_moves_and_every_step_that_drops_out_and_every_text_that_changes(
+    here: Office,
+) -> None:
+    edited(here, COUNTED)
+    here.enroll(DANA, "nudge")
+    here.work()
+    text = three(
+        "id: a, email: hello", "id: b, at: start + 4 days, email: again", "id: d, at: start + 8 days, email: last"
+    )
+    books = library(
+        {"nudge": text}, {"again": "---\nsubject: Again\n---\nOther words.\n", "hello": "---\nsubject: H\n---\nNew.\n"}
+    )
+    assert edits.plan(here.inst, books, here.now).lines() == [
+        "sequence nudge: changed (steps added d; changed b; removed c)",
+        "template again: changed",
+        "template hello: changed",
+        f"{DANA} in nudge: b is due Fri 6 Mar 2026 09:00 (was Thu 5 Mar 2026 09:00)",
+        f"{DANA} in nudge: c drops out",
+        f"{DANA} in nudge: d is due Tue 10 Mar 2026 09:00",
+        f"{DANA} in nudge: other words in b",
+    ]
+    assert here.sent() == ["a"] and here.inst.library.version != books.version, "nothing has happened"
+
+
+def test_the_story_says_when_an_edit_changed_what_somebody_is_in(here: Office) -> None:
+    edited(here, COUNTED)
+    dana = here.enroll(DANA, "nudge")
+    here.work()
+    books = library({"nudge": COUNTED.replace("3 days", "4 days")}, {"last": "---\nsubject: L\n---\nOther words.\n"})
+    here.inst = edits.apply(here.inst, books, here.now)
+    told = [line.text for line in here.store.story(dana.contact)]
+    assert told[-2:] == [
+        f"nudge: the sequence was edited (version {books.version})",
+        f"nudge: other words in c (version {books.version})",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from engine.config import Config
     from engine.installation import Installation
     from engine.store import Store
+
+
+#: So often a command waits for files that go on being written before it works with what was applied last.
+EDITS_AWAITED_MAX = 5
 
 
 def _nearest(context: click.Context, _: click.Parameter, value: Path) -> Path:
@@ -81,11 +86,22 @@ def store_of(config: Config) -> Store:
 
 
 def working(config: Config) -> Installation:
-    """The installation with the applied library, to act with. What is applied on the way is said on standard error."""
+    """The installation with the applied library, to act with. What is applied on the way is said on standard error; for an edit
+    that was saved this moment it waits until that is sure to be finished."""
     from engine.cli.output import now, remark
-    from engine.project import open_installation
+    from engine.project import SETTLED, open_installation, take_up, unfinished
 
-    return open_installation(config, os.environ, now(), remark)
+    inst = open_installation(config, os.environ, now(), remark)
+    for _ in range(EDITS_AWAITED_MAX):
+        rest = unfinished(inst, now())
+        if not rest:
+            break
+        if rest > SETTLED:
+            remark("whoelse: an edit ends in the middle of a line and is not applied yet; `whoelse apply` takes it as it is")
+            break
+        time.sleep(rest.total_seconds())
+        inst = take_up(inst, now(), remark)
+    return inst
 
 
 def edited(config: Config) -> Installation:

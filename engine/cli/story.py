@@ -135,6 +135,7 @@ def _say_told(store: Store, told: Told, zone: str, full: bool) -> None:
         for line in quoted(text, " " * len(head), 0 if full else ANSWER_LINES_MAX):
             say(line)
     elif full and told.kind == "sent" and (sent := store.outbox_message(told.message)):
+        say(f"{' ' * len(head)}[{sent.template}, version {sent.version}]")
         for line in quoted(sent.text, " " * len(head)):
             say(line)
 

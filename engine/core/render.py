@@ -274,13 +274,13 @@ class Templates:
         found = self._mentioned.get((name, variable))
         if found is None:
             found = self._mentioned[name, variable] = any(
-                variable in self._sources[known] for known in self._around(name.removesuffix(".md"))
+                variable in self._sources[known] for known in self.around(name)
             )
         return found
 
-    def _around(self, stem: str) -> Iterable[str]:
-        """A template with its translations and all that they include."""
-        waiting, seen = [stem], set()
+    def around(self, name: str) -> Iterable[str]:
+        """The names of a template, its translations and all that they include."""
+        waiting, seen = [name.removesuffix(".md")], set()
         while waiting:
             stem = waiting.pop()
             for known in self._sources:
