@@ -25,13 +25,16 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     message = evidence.message
     if not any(evidence.is_rep(person.email) for person in evidence.addressed) or evidence.is_rep(message.sender.email):
         return ()
-    if _from_prospect(evidence) or evidence.says("not_intro"):
+    if _from_prospect(evidence):
         return ()
     strangers = [person for person in evidence.addressed if _is_stranger(person, evidence)]
     if not strangers or len(strangers) > INTRODUCED_MAX:
         return ()
     known = {one.email.lower() for one in evidence.reader.prospects}
-    spoken = [person for person in strangers if person.email in known or mentions(evidence.words, person)]
+    said = f"{evidence.words} | {evidence.subject}"
+    spoken = [person for person in strangers if person.email in known or mentions(said, person)]
+    if _are_helpers(strangers, evidence, named=bool(spoken)):
+        return ()
     if spoken or _written_to(strangers, evidence) or _says_so(evidence):
         return tuple(_completed(person, evidence) for person in strangers)
     return ()
@@ -48,6 +51,14 @@ def _from_prospect(evidence: Evidence) -> bool:
     )
     return any(one.email.lower() == sender for one in evidence.reader.prospects) or (
         other and any(p.email == client.email.lower() for p in evidence.addressed if client)
+    )
+
+
+def _are_helpers(strangers: list[Person], evidence: Evidence, named: bool) -> bool:
+    """ "Copying our lawyer, Dr Wolff": said of a stranger, or of nobody else who is named. "My assistant says I must run" is not."""
+    sentences = [one for one in evidence.sentences if evidence.says("not_intro", one)]
+    return bool(sentences) and (
+        not named or any(mentions(sentence, person) for sentence in sentences for person in strangers)
     )
 
 

@@ -103,9 +103,17 @@ TITLES = frozenset(
         "inz",
         "mgr",
         "bc",
-        "paní",
-        "panu",
         "pane",
+        "dª",
+        "dna",
+        "dña",
+        "d",
+        "mister",
+        "sigg",
+        "msc",
+        "phd",
+        "mba",
+        "ms",
     ]
 )
 LEGAL = re.compile(
@@ -253,6 +261,8 @@ def _base_word(word: str, pieces: list[str]) -> str:
     low = folded(word)
     if low in pieces and word[-1] in "ąę":
         return word[:-1] + low[-1]
+    if low.endswith(("ovou", "ove")) and any(piece.endswith("ova") and _alike(low, piece) for piece in pieces):
+        return word[: low.rindex("ov")] + "ová"  # Lenku Horákovou
     if len(low) != len(word) or low in pieces or any(low in piece for piece in pieces):
         return word
     for piece in pieces:

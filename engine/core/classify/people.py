@@ -19,6 +19,8 @@ REACH = 150
 #: A text of so few words that holds an address needs no word that sends the rep there: what else would it be for?
 BARE_WORDS_MAX = 14
 LIST_LINE_WORDS_MAX = 10
+CARD_WORDS_MAX = 40
+CARD_LINES_MAX = 6
 QUOTED_MAX = 6000
 
 _ADDRESS = re.compile(r"(?<![\w.+-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}")
@@ -45,7 +47,22 @@ def named(evidence: Evidence) -> tuple[Person, ...]:
 
 
 def _sends_there(evidence: Evidence) -> bool:
-    return evidence.says("lead") is not None or len(evidence.words.split()) <= BARE_WORDS_MAX or _is_a_list(evidence)
+    if evidence.says("lead") is not None or len(evidence.words.split()) <= BARE_WORDS_MAX:
+        return True
+    return _is_a_list(evidence) or _is_a_card(evidence)
+
+
+def _is_a_card(evidence: Evidence) -> bool:
+    """A pasted contact: a line that is a name, lines below it, one of which is an address."""
+    lines = [line.strip() for line in evidence.cut.text.split("\n")]
+    short = len(evidence.words.split()) <= CARD_WORDS_MAX
+    addressed = next((index for index, line in enumerate(lines) if _ADDRESS.search(line)), None)
+    if addressed is None or not short:
+        return False
+    above = lines[max(0, addressed - CARD_LINES_MAX) : addressed]
+    return len(above) > 1 and any(
+        len(run.words) >= 2 and run.text == line for line in above for run in names.runs(line, 0, len(line))
+    )
 
 
 def _is_a_list(evidence: Evidence) -> bool:
@@ -180,7 +197,7 @@ def _han_name() -> re.Pattern[str]:
 
 
 def _with_company(text: str, evidence: Evidence) -> list[Person]:
-    sentences = [one for one in _SENTENCE.split(text) if one and one.strip()]
+    sentences = _joined_suggestions([one for one in _SENTENCE.split(text) if one and one.strip()])
     leads = [evidence.says("lead", plain(one)) is not None for one in sentences]
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
@@ -191,6 +208,22 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
             continue
         people += _pairs(sentence, evidence)
     return people
+
+
+def _joined_suggestions(sentences: list[str]) -> list[str]:
+    """ "Have you met Leonard Frost? CFO at …": a question that suggests somebody is told on in the next sentence."""
+    joined: list[str] = []
+    for sentence in sentences:
+        if joined and joined[-1].endswith("?") and phrasebook().has("suggests", plain(joined[-1])):
+            joined[-1] = f"{joined[-1][:-1]}, {sentence}"
+        else:
+            joined.append(sentence)
+    return [_without_mark(one) for one in joined]
+
+
+def _without_mark(sentence: str) -> str:
+    suggests = sentence.rstrip().endswith("?") and phrasebook().has("suggests", plain(sentence))
+    return sentence.rstrip().rstrip("?") if suggests else sentence
 
 
 def _pairs(sentence: str, evidence: Evidence) -> list[Person]:

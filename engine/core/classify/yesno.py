@@ -17,6 +17,7 @@ NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
 GREETING_WORDS_MAX = 4
 BARE_YES_WORDS_MAX = 30
+REGRET_WORDS_MAX = 45
 
 
 def decided(evidence: Evidence) -> tuple[str, str]:
@@ -49,11 +50,22 @@ def declined(evidence: Evidence) -> str:
         nobody = evidence.hits("nobody", words)
         hits, words = hits or nobody, _masked(words, nobody)
     lone = _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
+    lone = lone or (_regrets(evidence, words) if not hits else "")
     if not hits and not lone:
         return ""
     if evidence.says("softening", words):
         return ""
     return f"no:{hits[0].language if hits else lone}"
+
+
+def _regrets(evidence: Evidence, words: str) -> str:
+    """ "That is not for me. I hope you understand.": a short text that denies something and asks to be understood, whatever it
+    denies; not where it only lacks time, knowledge or a file that opens."""
+    understanding = evidence.says("understanding", words)
+    if understanding is None or len(words.split()) > REGRET_WORDS_MAX or asks_to_confirm(evidence):
+        return ""
+    denies = evidence.says("negation", words) is not None and evidence.says("refuses_nothing", words) is None
+    return understanding.language if denies else ""
 
 
 def confirmed(evidence: Evidence) -> str:
