@@ -549,6 +549,16 @@ def test_the_copies_are_their_owners_alone(tmp_path: Path, monkeypatch: pytest.M
         assert stat.S_IMODE((tmp_path / "p" / name).stat().st_mode) == 0o600, name
 
 
+# --- what a spreadsheet would run ------------------------------------------------------------------------------------
+
+
+def test_every_table_that_a_command_writes_goes_that_way() -> None:
+    """The guard against formulas is in one place, and tried in test_import.py."""
+    writers = [file.name for file in (Path(__file__).parents[1] / "engine").rglob("*.py") if "csv.writer" in file.read_text()
+               or "csv.DictWriter" in file.read_text()]  # fmt: skip
+    assert writers == ["sheets.py"]
+
+
 # --- a full disk, a broken file --------------------------------------------------------------------------------------
 
 
