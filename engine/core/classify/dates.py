@@ -45,7 +45,8 @@ _DAY_ALONE = re.compile(
 )
 
 _WEEKDAY_DAY = re.compile(
-    r"(?P<weekday>[^\W\d_]{2,14}(?:-feira)?)\.?,?\s(?:the |den |le |el |de |il |d\.\s?|dia )?(?P<day>[0-3]?\d)(?:st|nd|rd|th|\.|:?e|er)?"
+    r"(?P<weekday>[^\W\d_]{2,14}(?:-feira)?)\.?,?\s(?:the |den |le |el |de |il |d\.\s?|dia )?"
+    r"(?P<day>[0-3]?\d)(?:st|nd|rd|th|\.|:?e|er)?"
     r"(?!\s?[\d/:%]|\.\d|\s(?:days|tagen|jours|dias|uhr|am|pm))"
 )
 
