@@ -147,7 +147,7 @@ class Notebook(Store):
 
     def add_outbox(self, message: OutboxMessage) -> bool:
         if known := self.known.get(message.enrollment):
-            self._whys[message.id] = [_moved(known.reason)] if known.reason else []
+            self._whys[message.id] = [*([_moved(known.reason)] if known.reason else []), *filter(None, [message.note])]
             self._ready[message.id] = message.not_before
         return super().add_outbox(message)
 

@@ -131,7 +131,7 @@ def _addresses(wish: Wish) -> list[str]:
     found = [
         wish.email,
         *(p.get("email") or "" for p in people),
-        *(m for v in spoken for m in re.findall(r"[^\s<>,]+@[^\s<>,]+", v)),
+        *(m for v in spoken for m in _ADDRESS.findall(v)),
     ]
     return list(dict.fromkeys(a.strip().lower() for a in found if a))
 
@@ -219,6 +219,7 @@ class Simulation:
         """Lets time pass until `until` (UTC), or until nothing more can happen."""
         pending = sorted(((self._when(a), n, a) for n, a in enumerate(answers)), key=lambda item: item[:2])
         rounds = 0
+        self._wakes = {address: self.book.next_queued_at(address) for address in self._epochs}
         while (at := self._next([w for w, _, _ in pending[:1]])) is not None and at <= until:
             rounds = rounds + 1 if at <= self.now else 0
             if rounds > ROUNDS_MAX:

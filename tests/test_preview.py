@@ -19,10 +19,11 @@ from office import BARRY, BARRY_PERSON, DANA, SAM, Office
 from test_cli import Whoelse, inst, project, whoelse  # noqa: F401
 
 from engine import enrollments, outbox
+from engine.core.happening import Stopped
 from engine.core.model import Enrollment, OutboxMessage
 from engine.installation import Installation
 from engine.library import parse, read_sources, shipped_folder
-from engine.preview import Previewed, letters_of, test_mail
+from engine.preview import Previewed, ahead, letters_of, test_mail
 from engine.simulate import sample_wish
 
 new_office = office.new_office
@@ -94,6 +95,23 @@ def test_every_part_of_what_ships_is_sent_as_it_was_previewed(new_office: Callab
 # --- a test mail -----------------------------------------------------------------------------------------------------
 
 ME = "me@demo.test"
+
+
+def test_what_waits_in_the_outbox_is_still_to_come(there: Office) -> None:
+    """Nothing else is due that would wake the clock: the cap alone holds the first email of all."""
+    there.enroll(DANA, "nudge")
+    there.work()
+    there.later(minutes=5)
+    other = there.enroll(DANA, "other")
+    there.work()
+    for enrollment in there.store.all_enrollments():
+        if enrollment.id != other.id:
+            enrollments.steer(there.inst, DANA, enrollment.sequence, Stopped("stopped_by_rep"), there.now)
+    contact = there.store.contact_at(DANA)
+    assert contact
+    coming = [(m.step, m.note) for m in ahead(there.inst, contact, there.now) if m.action == "email"]
+    assert [step for step, _ in coming] == ["first", "second"]
+    assert "heard from nudge" in coming[0][1]
 
 
 def test_a_test_mail_has_the_same_words_and_nothing_that_leads_back(there: Office) -> None:
