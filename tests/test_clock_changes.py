@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import parse_config
-from engine.core.calendar import Calendar
+from engine.core.calendar import Calendar, Place
 from engine.enrollments import Wish
 from engine.installation import Installation
 from engine.library import parse
@@ -41,7 +41,6 @@ WAITS = {
     "5 hours": timedelta(hours=5), "1 day": timedelta(hours=21), "2 days": timedelta(hours=45), "1 week": timedelta(days=6),
     "1 business day": timedelta(0), "3 business days": timedelta(days=1),
 }  # fmt: skip  # how much must have passed at the least: a day may be a few hours short, and in Samoa one is left out
-SHORTEST_DAY = timedelta(hours=21)
 
 
 @cache
@@ -132,15 +131,10 @@ def test_the_changes_that_are_tried_are_there(zone: str) -> None:
     assert len(changes(zone)) >= (1 if zone == "Asia/Kolkata" else 4)
 
 
-def test_the_property_sees_a_calendar_that_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted in UTC, as if clocks never changed, the nightly email would leave an hour beside its window."""
-    begin = datetime(2026, 3, 27, 2, 0, tzinfo=UTC)
-    right = Calendar.opening
-
-    def naive(self, window, places, at):  # type: ignore[no-untyped-def]
-        found = right(self, window, places, begin)
-        return type(found)(found.at + timedelta(days=(at - begin).days), found.reasons)
-
-    monkeypatch.setattr(Calendar, "opening", naive)
-    sent = told(installation([("1 day", "night")] * 4), "Europe/Berlin", begin, [])
-    assert not all(open_then(moment, "night") for moment in sent)
+def test_it_is_seen_when_the_engine_takes_no_notice_of_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    winter, right = (Place("Etc/GMT-1"),), Calendar.opening
+    monkeypatch.setattr(Calendar, "opening", lambda self, window, _, at: right(self, window, winter, at))
+    waits = ("1 day", "5 hours", "90 minutes", "30 minutes", "30 minutes")
+    inst = installation([(wait, "business_hours") for wait in waits])
+    sent = told(inst, "Europe/Berlin", datetime(2026, 3, 29, 0, 30, tzinfo=UTC), [])
+    assert not all(open_then(moment, "business_hours") for moment in sent)
