@@ -359,7 +359,7 @@ class Daemon:
         address = mailbox.address
         unfiled = await self._in_store(lambda inst: inst.store.unfiled(address))
         for message in unfiled:
-            if mailbox.sent != "server":
+            if not await self._in_store(lambda inst: files_sent(inst, mailbox)):
                 at = message.sent_at or self.clock.now()
                 append = self._watcher.append_sent(address, message.raw, at)
                 try:
@@ -396,7 +396,7 @@ class Daemon:
             log.warning("%s: cannot look for a message in doubt: %s", mailbox.address, error)
             return
         now = self.clock.now()
-        await self._in_store(lambda inst: outbox.look(inst, message, folder, mailbox.sent == "server", now))
+        await self._in_store(lambda inst: outbox.look(inst, message, folder, files_sent(inst, mailbox), now))
 
     # --- what the watcher tells, in its threads ----------------------------------------------------------------------
 
@@ -441,6 +441,15 @@ class Daemon:
     def _set_aside(self, fetched: Fetched, sentence: str) -> None:
         inbox.set_aside(self._here(), fetched, sentence, self.clock.now())
         log.error("%s: a message was set aside: %s", fetched.mailbox, sentence)
+
+
+def files_sent(inst: Installation, mailbox: Mailbox) -> bool:
+    """Whether the server files Sent by itself: as the config says, with `auto` as `check --probe` has found out; else it is taken
+    not to, because a copy too many harms less than a doubt that is resolved wrongly."""
+    if mailbox.sent != "auto":
+        return mailbox.sent == "server"
+    known = inst.store.mailbox(mailbox.address)
+    return bool(known and known.files_sent == "yes")
 
 
 def account(mailbox: Mailbox, kind: str) -> Account:

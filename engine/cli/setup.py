@@ -17,6 +17,7 @@ from engine.cli.output import count, print_json, say
 if TYPE_CHECKING:
     from engine.config import Config, Mailbox
     from engine.core.problem import Problem
+    from engine.probe import Learned
 
 commands = click.Group()
 
@@ -144,24 +145,34 @@ def _ignore(file: Path) -> None:
 @commands.command(
     "check",
     short_help="Find what is wrong in config, sequences and templates.",
-    epilog=example("whoelse check", "whoelse check --connect"),
+    epilog=example("whoelse check", "whoelse check --connect", "whoelse check --connect --probe"),
 )
 @click.option("--connect", is_flag=True, help="Also log in to every mailbox's SMTP and IMAP server.")
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="With --connect: send each rep a message to themselves, to learn how the account behaves.",
+)
 @config_option
 @json_option
-def check(connect: bool, config: Path, as_json: bool) -> None:
+def check(connect: bool, probe: bool, config: Path, as_json: bool) -> None:
     """Find what is wrong in the config, the sequences and the templates, before anybody is enrolled."""
     from engine.core.problem import has_errors
 
+    if probe and not connect:
+        raise click.BadParameter("goes with --connect", param_hint="--probe")
     loaded, problems = _checked(config)
     ok = not has_errors(problems)
     if not as_json:
         _say_problems(problems)
     logins = _connect(loaded, say if not as_json else None) if connect and loaded and ok else []
     ok = ok and all(login["ok"] for login in logins)
+    probes = _probe(loaded, say if not as_json else None) if probe and loaded and ok else []
+    ok = ok and not any(found["trouble"] for found in probes)
     if as_json:
         found = {"ok": ok, "problems": [_as_json(problem) for problem in problems]}
-        print_json({**found, "connections": logins} if connect else found)
+        more = {**({"connections": logins} if connect else {}), **({"probes": probes} if probe else {})}
+        print_json({**found, **more})
     sys.exit(0 if ok else 1)
 
 
@@ -230,6 +241,36 @@ def _log_in(mailbox: Mailbox, kind: str) -> tuple[str, dict[str, str]]:
     if isinstance(found, Mapping):
         return "", {str(role): name for role, name in found.items()}
     return found or "", {}
+
+
+def _probe(config: Config, tell: Callable[[str], None] | None) -> list[dict[str, Any]]:
+    """Sends each rep a message to themselves; what it shows is kept, and used where the config says `sent: auto`."""
+    from engine.cli.output import now
+    from engine.daemon import account
+    from engine.probe import probe
+    from engine.project import open_store
+
+    store, found = open_store(config), []
+    for mailbox in config.mailboxes:
+        learned = probe(mailbox, account(mailbox, "smtp"), account(mailbox, "imap"), now())
+        if learned.files_sent:
+            store.add_mailbox(mailbox.address)
+            store.learn_mailbox(mailbox.address, learned.files_sent, learned.keeps_id)
+        if tell:
+            tell(f"{mailbox.address}: {learned.trouble or _behaviour(mailbox, learned)}")
+        fields = ("files_sent", "keeps_id", "trouble")
+        found.append({"mailbox": mailbox.address, **{name: getattr(learned, name) for name in fields}})
+    return found
+
+
+def _behaviour(mailbox: Mailbox, learned: Learned) -> str:
+    files = learned.files_sent == "yes"
+    said = "the server files sent mail by itself" if files else "the server files nothing: we put a copy into Sent"
+    if learned.keeps_id == "no":
+        said += "; it rewrites Message-IDs, answers are recognised by our own id"
+    if mailbox.sent != "auto" and (mailbox.sent == "server") is not files:
+        said += f"; the config says `sent: {mailbox.sent}`, which does not fit: write `sent: auto`"
+    return said
 
 
 # --- test, schema ----------------------------------------------------------------------------------------------------
