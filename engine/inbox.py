@@ -14,7 +14,7 @@ from typing import Any
 from engine.core import match
 from engine.core.address import domain_of
 from engine.core.happening import Failed, Heard, Released, Stopped
-from engine.core.machine import FINAL, RUNNING
+from engine.core.machine import FINAL, RUNNING, handler_for
 from engine.core.match import Known, Match
 from engine.core.model import (
     HUMAN,
@@ -475,7 +475,9 @@ def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], n
     contact = inst.store.contact_at(email)
     referrals = inst.store.referrals_to(Person(email=email.lower()))
     if contact is None and not referrals:
-        raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
+        raise UserError(
+            f"nobody has the address {email}", remedy='for somebody new add --name "Dana Whitfield", and --company'
+        )
     with inst.store.transaction():
         said = _marked(inst, email, word, people, contact, referrals, now)
     return [*said, *(line for outcome in fire_waiting(inst, now) for line in outcome.lines)]
@@ -498,11 +500,19 @@ def _marked(
         inst.store.save_contact(replace(client, confirmed_at=now))
         inst.store.tell(now, "value", "value confirmed: the rep says so", client.id)
     events = (Event(word), Event.REPLY) if word in ("named", "introduced") else (Event(word),)
-    chosen = match.hearer(inst.store.enrollments_of(client.id), "", events, prospects)
+    theirs = inst.store.enrollments_of(client.id)
+    if word == "confirmed":  # good news stops nobody who does not wait for it
+        theirs = [e for e in theirs if _handles(inst, e, Event.CONFIRMED)]
+    chosen = match.hearer(theirs, "", events, prospects)
     if chosen is None or chosen.state is State.STOPPED:
         return _marked_alone(inst, client, word, prospects, now)
     decision = happen(inst, chosen.id, Heard(events, people=prospects), now)
     return [f"{chosen.sequence}: {decision.why}"] if decision else []
+
+
+def _handles(inst: Installation, enrollment: Enrollment, event: Event) -> bool:
+    sequence = inst.library.sequences.get(enrollment.sequence)
+    return sequence is not None and handler_for(sequence, enrollment, event) is not None
 
 
 def _client_of(

@@ -495,6 +495,17 @@ def test_mark_and_referrals(whoelse: Whoelse, inst: Installation) -> None:
     assert json.loads(whoelse("show", "barry@northwind.example", "--json").out)["referrals"][0]["met_at"]
 
 
+def test_somebody_new_who_is_happy_can_be_asked_straight_away(project: Path, whoelse: Whoelse) -> None:
+    ask = ("enroll", DANA, "ask", "-v", "problem=tenders that take weeks")
+    refused = whoelse(*ask)
+    assert refused.code == 1 and f"whoelse mark {DANA} confirmed" in refused.err
+    unknown = whoelse("mark", DANA, "confirmed")
+    assert unknown.code == 1 and "--name" in unknown.err
+    assert whoelse("mark", DANA, "confirmed", "--name", "Dana Whitfield", "--company", "Acme").code == 0
+    assert whoelse(*ask).code == 0
+    assert "Dana Whitfield" in whoelse("show", DANA).out
+
+
 def test_suppressing_is_final_and_stops_what_runs(whoelse: Whoelse, inst: Installation) -> None:
     enrolled(inst)
     assert whoelse("suppress", DANA, "--reason", "asked on the phone").code == 0

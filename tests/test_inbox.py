@@ -703,6 +703,18 @@ def test_marking_confirmed_earns_the_right_to_ask(there: Office) -> None:
     assert contact and contact.confirmed_at == there.now
 
 
+def test_marking_confirmed_stops_nobody_who_does_not_wait_for_it(there: Office) -> None:
+    """The rep would be asked to look at their own word."""
+    there.enroll(DANA, "other")
+    (said,) = inbox.mark(there.inst, DANA, "confirmed", {}, there.now)
+    assert "recorded" in said
+    assert there.state("other") is State.ACTIVE and not there.store.open_tasks()
+    there.enroll(DANA, "nudge")
+    there.enroll(DANA, "split")
+    inbox.mark(there.inst, DANA, "confirmed", {}, there.now)
+    assert there.of("nudge").outcome == "confirmed", "it is the one that waits for that, though not the youngest"
+
+
 @pytest.mark.parametrize("word", ["met", "won", "lost"])
 def test_marking_a_prospect_dates_the_referral(there: Office, word: str) -> None:
     there.confirmed(DANA)

@@ -15,6 +15,7 @@ from engine.cli.options import (
     example,
     json_option,
     named_values,
+    rep_option,
     store_of,
     values_option,
     working,
@@ -24,6 +25,7 @@ from engine.cli.output import now, print_json, say, spoken, stamp, table, when
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.core.happening import Happening
+    from engine.installation import Installation
 
 commands = click.Group()
 
@@ -152,9 +154,10 @@ def _nobody(email: str) -> None:
 
 @commands.command(
     "mark",
-    short_help="Tell what the engine could not know.",
+    short_help="Tell what whoelse could not know.",
     epilog=example(
         "whoelse mark dana@acme.example confirmed",
+        "whoelse mark lee@acme.example confirmed --name 'Lee Moran' --company Acme",
         "whoelse mark dana@acme.example introduced -v prospect='Barry Jones <barry@northwind.example>'",
         "whoelse mark barry@northwind.example met",
     ),
@@ -162,13 +165,30 @@ def _nobody(email: str) -> None:
 @email_argument
 @click.argument("event")
 @values_option
+@click.option("--name", default="", help="Their name, if they are new.")
+@click.option("--company", default="", help="Their company, if they are new.")
+@rep_option
 @config_option
-def mark(email: str, event: str, values: tuple[str, ...], config: Path) -> None:
-    """Tell the engine what it could not know: what was said on the phone, or what became of a prospect."""
+def mark(email: str, event: str, values: tuple[str, ...], name: str, company: str, rep: str, config: Path) -> None:
+    """Tell whoelse what it could not know: what was said on the phone, or what became of a prospect."""
     from engine.inbox import mark
 
-    for line in mark(working(configuration(config)), email, event, named_values(values), now()):
+    inst = working(configuration(config))
+    if name:
+        _acquaint(inst, email, rep, name, company)
+    for line in mark(inst, email, event, named_values(values), now()):
         say(line)
+
+
+def _acquaint(inst: Installation, email: str, rep: str, name: str, company: str) -> None:
+    from engine.core.needs import Refusal
+    from engine.enrollments import Wish, acquaint
+    from engine.errors import UserError
+
+    told = {"name": name, **({"company": company} if company else {})}
+    known = acquaint(inst, Wish(email, "", {}, rep, contact=told))
+    if isinstance(known, Refusal):
+        raise UserError(known.reason, remedy=known.remedy)
 
 
 # --- suppress --------------------------------------------------------------------------------------------------------

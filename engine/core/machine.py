@@ -495,13 +495,17 @@ def _told(heard: Heard) -> tuple[Effect, ...]:
 
 
 def _handler(sequence: Sequence, enrollment: Enrollment, events: tuple[Event, ...]) -> tuple[Event, Handler | None]:
-    step = find(sequence, enrollment.answered)
     for event in events:
-        handler = (step.when.get(event) if step else None) or sequence.when.get(event)
+        handler = handler_for(sequence, enrollment, event)
         if handler or event not in ACTS_AS_REPLY:
             return event, handler
-    reply = (step.when.get(Event.REPLY) if step else None) or sequence.when.get(Event.REPLY)
-    return Event.REPLY, reply
+    return Event.REPLY, handler_for(sequence, enrollment, Event.REPLY)
+
+
+def handler_for(sequence: Sequence, enrollment: Enrollment, event: Event) -> Handler | None:
+    """The handler of this very event: that of the step whose email it answers, else the sequence's."""
+    step = find(sequence, enrollment.answered)
+    return (step.when.get(event) if step else None) or sequence.when.get(event)
 
 
 def _away(until: date | None) -> str:
