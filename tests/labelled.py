@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import mails
+
 from engine.core.classify import read
 from engine.core.classify.report import Row
 from engine.core.model import Person, Reader, Reading
@@ -64,6 +66,16 @@ def texts() -> Iterator[Labelled]:
     for number, (day, words, until) in enumerate(tables["absences"]):
         head = f"Subject: Auto: One question\nAuto-Submitted: auto-replied\nDate: {day} 09:00:00 +0200"
         yield Labelled(f"absence {number}: {words}", _plain(head, words), "out_of_office", until=until)
+
+
+def drawn(name: str) -> Iterator[Labelled]:
+    """Answers, machines' notes and servers' refusals of `tests/mail/NAME.toml`, in the formats that their senders' software writes."""
+    tables = tomllib.loads((OWN / f"{name}.toml").read_text(encoding="utf-8"))
+    for kind, draw in (("answers", mails.answer), ("machines", mails.machine), ("bounce", mails.bounce)):
+        for number, what in enumerate(tables.get(kind, ())):
+            called = f"{name} {kind} {number}: {what.get('system', what['words'])}"
+            label, people = what.get("label") or what["event"], tuple(what.get("people", ()))
+            yield Labelled(called, draw(what), label, (), people, what.get("until", ""))
 
 
 def _plain(head: str, body: str) -> bytes:

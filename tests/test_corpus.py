@@ -7,7 +7,7 @@ import time
 from statistics import median
 
 import pytest
-from labelled import CORPUS, CORPUS_READER, OWN_READER, Labelled, answers, odd, own, public, rows, texts, written
+from labelled import CORPUS, CORPUS_READER, OWN_READER, Labelled, answers, drawn, odd, own, public, rows, texts, written
 
 from engine.core.classify import read
 from engine.core.classify.report import Confusion, confusion
@@ -68,6 +68,20 @@ def test_figures_on_our_own_messages(hold: object) -> None:
 def test_figures_on_words_alone(hold: object) -> None:
     assert callable(hold)
     hold(list(texts()), OWN_READER)
+
+
+@pytest.mark.parametrize("name", ["texts2", "texts3"])
+@pytest.mark.parametrize("hold", [hold_on_answers, hold_on_days, hold_on_people, hold_on_humans])
+def test_figures_on_answers_from_real_clients(hold: object, name: str) -> None:
+    assert callable(hold)
+    hold(list(drawn(name)), OWN_READER)
+
+
+def test_figures_on_what_mail_servers_say() -> None:
+    found = confusion(rows(list(drawn("bounces")), OWN_READER))
+    figures(found, 0.99, 0.99, "bounced", "soft_bounced", "delayed")
+    figures(found, 0.95, 0.90, "bounced")
+    figures(found, 0.90, 0.92, "soft_bounced", "delayed")
 
 
 @corpus
