@@ -4,7 +4,7 @@ and every slip in what ships."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,8 +48,19 @@ def test_without_the_source_a_problem_stands_at_its_step() -> None:
 # --- triggers
 
 
-def trigger_problems(text: str) -> list[str]:
+MORE = {
+    "touch": "name: T\nkind: touch\nto: client\nsteps: [{id: a, email: plain}]\n",
+    "needy": "name: N\nkind: touch\nto: client\nneeds: {topic: text}\nsteps: [{id: a, email: plain}]\n",
+}
+
+
+def trigger_problems(text: str, more: Mapping[str, str] | None = None) -> list[str]:
     sequences, templates, sources = around()
+    for key, written in (more or {}).items():
+        sequence, _ = parse_sequence(f"sequences/{key}.yaml", written)
+        assert sequence is not None
+        sequences = {**sequences, key: sequence}
+        sources = {**sources, sequence.file: written}
     file = "sequences/triggers.yaml"
     triggers, problems = parse_triggers(file, text)
     assert problems == []
@@ -58,16 +69,49 @@ def trigger_problems(text: str) -> list[str]:
 
 
 def test_a_trigger_starts_what_is_there() -> None:
-    assert trigger_problems("- {moment: nps, start: [thanks, outreech]}") == [
-        '1:33: trigger 1 starts "outreech", which is not there; did you mean "outreach"?'
+    assert trigger_problems("- {moment: nps, start: [touch, outreech]}", MORE) == [
+        '1:32: trigger 1 starts "outreech", which is not there; did you mean "outreach"?'
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- {referral: won, start: thanks, with: {prospekt: x}}", '1:41: trigger 1 gives thanks "prospekt", which it does not need; did you mean "prospect"?'),
+        ("- {every: year, from: client.since, confirms: true, start: touch}", "1:47: trigger 1 takes a date for the client's word; take it away: the value is confirmed by a moment or an answer"),
+        ('- {every: "0 9 1 * *", for: clients, start: touch, after: rest}', "1:59: trigger 1 rests, but nobody has said no; a rest follows a no; choose another schedule, or a length"),
+        ('- {every: "0 9 1 * *", for: clients, start: outreach}', "1:45: trigger 1 starts outreach, which is about a prospect; a schedule names nobody: start it by a referral or a moment"),
+        ('- {every: "0 9 1 * *", for: clients, start: thanks}', "1:45: trigger 1 starts thanks, which is about a prospect; a schedule names nobody: start it by a referral or a moment"),
+        ("- {moment: met, start: [thanks]}", '1:25: trigger 1 starts thanks, which is about a prospect; report it with -v prospect="Barry Jones <barry@acme.example>", or every start becomes the task "complete"'),
+        ('- {every: "0 9 1 * *", for: clients, start: needy}', '1:45: trigger 1 starts needy, which needs topic; every start becomes the task "complete": give it by with, or for each rep in the config'),
+        ("- {referral: won, start: needy}", '1:26: trigger 1 starts needy, which needs topic; every start becomes the task "complete": give it by with, or for each rep in the config'),
+        ("- {moment: a, start: touch}\n- {moment: a, start: [touch, needy]}", "2:23: trigger 2 starts touch again, as trigger 1 does; whoever is in it already is skipped: take one of them away"),
+    ],
+    ids=["with", "confirms", "rest", "to a prospect", "needs a prospect", "a moment's prospect", "needs", "a referral's needs", "twice"],
+)  # fmt: skip
+def test_what_a_trigger_cannot_mean_is_told(text: str, told: str) -> None:
+    assert trigger_problems(text + "\n", MORE) == [told]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {referral: won, start: [thanks, outreach]}",
+        '- {every: "0 9 1 * *", for: clients, start: needy, with: {topic: "spring"}}',
+        "- {every: year, from: client.since, before: 2 weeks, start: needy}",
+        '- {every: "0 9 1 * *", for: clients, start: touch}\n- {every: "0 9 1 * *", for: referrers, start: touch}',
+        "- {moment: a, start: needy, after: rest}",
+    ],
+)
+def test_a_sound_trigger_is_left_alone(text: str) -> None:
+    assert trigger_problems(text + "\n", MORE) == []
 
 
 def test_a_trigger_asks_what_can_be_read() -> None:
-    assert trigger_problems('- {moment: nps, if: "score >=", start: thanks}') == [
+    assert trigger_problems('- {moment: nps, if: "score >=", start: touch}', MORE) == [
         "1:21: trigger 1 has an unreadable \"if\": unexpected 'end of template'"
     ]
-    assert trigger_problems('- {moment: nps, if: "score >= 9", start: thanks}') == []
+    assert trigger_problems('- {moment: nps, if: "score >= 9", start: touch}', MORE) == []
 
 
 def test_values_that_the_config_gives_are_not_missed() -> None:

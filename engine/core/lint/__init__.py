@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from engine.core.calendar import Window
 from engine.core.lint import conduct, paths, starts, texts, wording
+from engine.core.lint import triggers as causes
 from engine.core.lint.project import Project
 from engine.core.problem import Problem
 from engine.core.sequence import Sequence, Trigger
 
-RULES = (*paths.RULES, *starts.RULES, *texts.RULES, *conduct.RULES, *wording.RULES)
+RULES = (*paths.RULES, *starts.RULES, *causes.RULES, *texts.RULES, *conduct.RULES, *wording.RULES)
 
 
 def lint(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.core.lint.project import TRIGGERS, Place, Project
+from engine.core.lint.project import Place, Project
 from engine.core.problem import Problem, did_you_mean
 from engine.core.sequence import Need, Sequence, Start
-from engine.core.yaml_strict import locate
 
 #: Events that bring the person whom they are about.
 BRING_PROSPECT = ("named", "introduced")
@@ -22,15 +21,6 @@ def unknown(project: Project) -> Iterator[Problem]:
             if start.sequence not in project.sequences:
                 hint = did_you_mean(start.sequence, project.sequences)
                 yield project.problem(place, loc, "sequence", f'starts "{start.sequence}", which is not there', hint)
-    for number, trigger in enumerate(project.triggers):
-        for index, start in enumerate(trigger.starts):
-            if start.sequence not in project.sequences:
-                message = f'trigger {number + 1} starts "{start.sequence}", which is not there'
-                hint = did_you_mean(start.sequence, project.sequences)
-                line, column = trigger.line, 1
-                if TRIGGERS in project.positions:
-                    line, column = locate(project.positions[TRIGGERS], (number, "start", index, "start"))
-                yield Problem(TRIGGERS, line, column, "sequence", message, hint)
 
 
 def handed_over(project: Project) -> Iterator[Problem]:
