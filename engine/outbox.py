@@ -80,7 +80,7 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
     mailbox = inst.rep(address)
     day = now.astimezone(ZoneInfo(inst.config.place(mailbox).zone)).date()
     if state.day == day.isoformat() and state.sent_today >= mailbox.per_day:
-        return Nothing(_midnight(inst, mailbox, day), f"{mailbox.per_day} emails today: the daily limit")
+        return Nothing(_midnight(inst, mailbox, day), f"the daily limit of {mailbox.per_day} is reached")
     for _ in range(SKIPS_MAX):
         message = inst.store.queued(address, now)
         if message is None:

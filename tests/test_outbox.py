@@ -130,7 +130,7 @@ def test_the_daily_limit_holds_until_midnight_of_the_rep(new_office: Callable[..
         there.enroll(f"a{number}@b{number}.test")
     assert len(there.work()) == 2
     waits = there.claim()
-    assert waits == Nothing(datetime(2026, 3, 3, tzinfo=UTC), "2 emails today: the daily limit")
+    assert waits == Nothing(datetime(2026, 3, 3, tzinfo=UTC), "the daily limit of 2 is reached")
 
 
 # --- the gate --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -103,6 +106,47 @@ def test_what_is_not_followed_is_only_shown_as_started() -> None:
     assert {m.sequence for m in alone.moments} == {"follow_up_1_1_1"}
 
 
+@pytest.mark.parametrize(
+    ("window", "line"),
+    [
+        ("always", "Sun 29 Mar 03:00 sent b (02:20 is on no clock that day)"),
+        ("night", "Mon 30 Mar 02:15 sent b (moved from Sun 03:00: window night closed; 02:20 is on no clock that day)"),
+    ],
+)
+def test_a_change_of_the_clocks_is_a_reason_that_is_told(window: str, line: str) -> None:
+    zone = CONFIG.replace("zone: UTC", "zone: Europe/Berlin")
+    night = zone + 'windows: {night: {days: mon-sun, from: "02:15", to: "02:45"}, business_hours: always}\n'
+    steps = f"steps: [{{id: a, email: t}}, {{id: b, wait: 1 day, window: {window}, email: t}}]\n"
+    begin = datetime(2026, 3, 28, 1, 20, tzinfo=UTC)
+    played = timeline(installation({"s": steps}, night), Wish(DANA, "s", {}, contact={"name": "Dana"}), begin)
+    told_with = [f"{told((m,), 'sent')[0]} ({m.note})" for m in played.moments if m.what == "sent"]
+    assert told_with[-1] == line
+
+
+def test_two_runs_of_the_program_tell_the_same(tmp_path: Path) -> None:
+    """Also where sets and dicts are in another order."""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-m", "engine", "simulate", "follow_up_1_1_1", "--begin", "2026-03-02T09:30", "--json",
+             "--when", "introduced@+3d", "--config", str(config_in(tmp_path))],
+            env={**os.environ, "PYTHONHASHSEED": seed, "WHOELSE_SECRET": "0" * 64}, capture_output=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert runs[0] == runs[1] and b"thank_you" in runs[0]
+
+
+def config_in(folder: Path) -> Path:
+    """A project of the shipped sequences."""
+    for name in ("sequences", "templates"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    (folder / "config.yaml").write_text(
+        CONFIG.replace("gap: 60 seconds", 'variables: {problem: "x", ideal_client: "y"}')
+    )
+    return folder / "config.yaml"
+
+
 def test_the_same_simulation_tells_the_same() -> None:
     answers = [Answer(days(2), "out_of_office", {"until": "2026-03-16"}), Answer(days(40), "reply")]
     first, second = (timeline(installation(), FOLLOW_UP, MONDAY, answers) for _ in range(2))
@@ -144,7 +188,7 @@ def test_the_gap_and_the_daily_limit_are_named_when_several_share_a_mailbox() ->
     sent = tuple(m for m in simulation.moments() if m.subject)
     assert told(sent, "sent") == ["Mon 02 Mar 09:30 sent a", "Mon 02 Mar 09:31 sent a", "Tue 03 Mar 09:00 sent a"]
     assert [m.note for m in sent][:2] == ["", "the gap between two emails"]
-    assert "2 emails today: the daily limit" in sent[2].note
+    assert "the daily limit of 2 is reached" in sent[2].note
 
 
 def test_after_an_outage_one_late_email_leaves_a_day() -> None:

@@ -177,6 +177,14 @@ def to_utc(local: datetime, zone: str) -> datetime:
     return _transition(known, after, instant)
 
 
+def skipped(begin: datetime, end: datetime, length: Duration, zone: str) -> str:
+    """What to say where the clocks went past the time of day that `length` after `begin` (both in UTC) should have kept."""
+    wanted, found = begin.astimezone(_zone(zone)), end.astimezone(_zone(zone))
+    if length.minutes or (wanted.hour, wanted.minute) == (found.hour, found.minute):
+        return ""
+    return f"{wanted:%H:%M} is on no clock that day"
+
+
 def place_problem(place: Place) -> str:
     """What is wrong with a place that a person wrote, as a sentence; empty when it is known."""
     try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from engine.core.calendar import Moved
+from engine.core.calendar import Moved, skipped
 from engine.core.happening import (
     AddTask,
     Approved,
@@ -269,7 +269,9 @@ def _time(enrollment: Enrollment, sequence: Sequence, step: Step, now: datetime,
         at = done
     if not sends(step) and (step.starts or not (step.at or step.wait)):
         return Moved(at, ())
-    return facts.calendar.opening(_window(sequence, step), (facts.place,), at)
+    moved = facts.calendar.opening(_window(sequence, step), (facts.place,), at)
+    gap = skipped(done, at, step.wait, facts.place.zone) if step.wait else ""
+    return replace(moved, reasons=(*moved.reasons, gap)) if gap else moved
 
 
 def _window(sequence: Sequence, step: Step) -> str:
