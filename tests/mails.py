@@ -111,7 +111,14 @@ def answer(what: dict[str, Any]) -> bytes:
     subject = what.get("subject") or "Re: " + ASKED[what["asked"]][0]
     quoted = "" if new else f"Hi,\n\n{ASKED[what['asked']][1]}\n\n{FOOT}"
     words = what["words"] + (f"\n\n{what['sign']}" if what.get("sign") and what["client"] != "thunderbird" else "")
-    forms = {"gmail": _gmail, "outlook": _outlook, "iphone": _iphone, "thunderbird": _thunderbird, "yahoo": _yahoo, "none": _none}
+    forms = {
+        "gmail": _gmail,
+        "outlook": _outlook,
+        "iphone": _iphone,
+        "thunderbird": _thunderbird,
+        "yahoo": _yahoo,
+        "none": _none,
+    }
     headers, plain, html = forms[what["client"]](what, words, quoted, subject)
     if not new:
         headers |= {"In-Reply-To": "<o1@brightfield.example>", "References": "<o1@brightfield.example>"}
@@ -124,9 +131,17 @@ def machine(what: dict[str, Any]) -> bytes:
     asked = ASKED["ask"][0]
     subject = what.get("subject") or (SUBJECTS[what["lang"]] if what["client"] == "exchange" else "Re: ") + asked
     kinds = {
-        "exchange": {"X-Auto-Response-Suppress": "All", "auto-submitted": "auto-generated", "In-Reply-To": "<o1@brightfield.example>"},
+        "exchange": {
+            "X-Auto-Response-Suppress": "All",
+            "auto-submitted": "auto-generated",
+            "In-Reply-To": "<o1@brightfield.example>",
+        },
         "gmail": {"Precedence": "bulk", "X-Autoreply": "yes", "Auto-Submitted": "auto-replied"},
-        "sieve": {"Auto-Submitted": "auto-replied (vacation)", "In-Reply-To": "<o1@brightfield.example>", "Precedence": "bulk"},
+        "sieve": {
+            "Auto-Submitted": "auto-replied (vacation)",
+            "In-Reply-To": "<o1@brightfield.example>",
+            "Precedence": "bulk",
+        },
         "notes": {"X-Mailer": "Lotus Domino Release 9.0.1", "In-Reply-To": "<o1@brightfield.example>"},
         "zendesk": {"Auto-Submitted": "auto-generated", "X-Mailer": "Zendesk Mailer"},
         "jira": {"Auto-Submitted": "auto-generated", "X-JIRA-FingerPrint": "ab12", "Precedence": "bulk"},
@@ -249,7 +264,9 @@ def _usable(text: str, charset: str) -> Charset:
 
 def _addresses(listed: str, charset: str) -> str:
     return ", ".join(
-        f"{Header(name, _usable(name, charset)).encode()} <{address}>" if name and not name.isascii() else formataddr((name, address))
+        f"{Header(name, _usable(name, charset)).encode()} <{address}>"
+        if name and not name.isascii()
+        else formataddr((name, address))
         for name, address in getaddresses([listed])
     )
 

@@ -55,7 +55,7 @@ def _from_prospect(evidence: Evidence) -> bool:
 
 
 def _are_helpers(strangers: list[Person], evidence: Evidence, named: bool) -> bool:
-    """ "Copying our lawyer, Dr Wolff": said of a stranger, or of nobody else who is named. "My assistant says I must run" is not."""
+    """ "Copying our lawyer, Dr Wolff": said of a stranger, or of nobody who is named; "my assistant says I must run" is not."""
     sentences = [one for one in evidence.sentences if evidence.says("not_intro", one)]
     return bool(sentences) and (
         not named or any(mentions(sentence, person) for sentence in sentences for person in strangers)

@@ -254,7 +254,11 @@ def base_form(name: str, address: str) -> str:
     matched = [index for index, word in enumerate(words) if any(_alike(folded(word), piece) for piece in pieces)]
     if len(pieces) >= 2 and len(matched) >= 2 and len(words) > len(pieces):
         words = words[matched[0] : matched[0] + max(len(pieces), matched[1] - matched[0] + 1)]
-    return " ".join(_base_word(word, pieces) for word in words)
+    based = [_base_word(word, pieces) for word in words]
+    genitive = len(words) == 2 and words[1].endswith("ego") and based[1] != words[1] and based[0] == words[0]
+    if genitive and words[0].endswith("a"):
+        based[0] = words[0][:-1]  # Tomasza Nowickiego, t.nowicki@
+    return " ".join(based)
 
 
 def _base_word(word: str, pieces: list[str]) -> str:

@@ -11,12 +11,15 @@ from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 #: What stands behind a no that is an answer.
 _STOP = re.compile(r"[,.!–—;:]|\s-\s")
 NO_MAX = 14
+_REPEATED = re.compile(r"([a-z])\1{2,}")
+_DECORATION = " .!;:-–…()" + "👍🙏😊🙂✅✔☑💯🎉😀😃😄\ufe0f"
 ALONE_WORDS_MAX = 8
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
 GREETING_WORDS_MAX = 4
 BARE_YES_WORDS_MAX = 30
+CLOSING_WORDS_MAX = 3
 REGRET_WORDS_MAX = 45
 
 
@@ -103,7 +106,7 @@ def asks_to_confirm(evidence: Evidence) -> bool:
 
 def _leading_no(evidence: Evidence) -> str:
     """ "No, you did not.": a no with a stop behind it begins the answer, and nothing in the rest is glad."""
-    first = evidence.cut.text.lstrip().split("\n")[0]
+    first = _unaddressed(evidence.cut.text.lstrip().split("\n")[0], evidence)
     head, stop, _ = _STOP.sub("\0", first, count=1).partition("\0")
     reassures = phrasebook().has("not_a_refusal", evidence.words) or evidence.says("future")
     if (
@@ -129,6 +132,20 @@ def _closing_no(evidence: Evidence) -> str:
     return ""
 
 
+def _unaddressed(sentence: str, evidence: Evidence) -> str:
+    """ "Kim, no." without whom it is said to: the rep's name at its beginning."""
+    names = {
+        plain(word)
+        for person in evidence.addressed
+        if evidence.is_rep(person.email)
+        for word in [*person.name.split(), person.email.partition("@")[0]]
+    }
+    words = sentence.split()
+    while len(words) > 1 and plain(words[0].strip(",.:!-–")) in names:
+        words = words[1:]
+    return " ".join(words)
+
+
 def _masked(words: str, hits: list[Hit]) -> str:
     """The text without the idioms that look like their opposite ("no complaints")."""
     kept, end = "", 0
@@ -141,7 +158,7 @@ def _masked(words: str, hits: list[Hit]) -> str:
 def _alone(evidence: Evidence, kind: str) -> str:
     """A word that is an answer only where it is a sentence of its own, the first that is said."""
     for sentence in evidence.sentences[:2]:
-        bare = sentence.strip(" .!;:-–👍🙏😊🙂")
+        bare = _REPEATED.sub(r"\1", _unaddressed(sentence, evidence)).strip(_DECORATION)
         hits = [hit for hit in phrasebook().find(kind, bare) if hit.start == 0 and hit.end == len(bare)]
         fitting = [hit for hit in hits if not evidence.languages or hit.language in evidence.languages or is_cjk(bare)]
         if fitting:
@@ -159,7 +176,9 @@ def _is_all_there_is(evidence: Evidence) -> bool:
 def _comes_first(evidence: Evidence) -> bool:
     """Whether the answer begins with the yes, or says what was confirmed: "Great. Another survey. Yes, perfect." does neither."""
     said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
-    return bool(said) and (evidence.says("yes", said[0]) is not None or phrasebook().has("yes_said", evidence.words))
+    first = bool(said) and evidence.says("yes", said[0]) is not None
+    last = bool(said) and len(said[-1].split()) <= CLOSING_WORDS_MAX and evidence.says("yes", said[-1]) is not None
+    return first or last or (bool(said) and phrasebook().has("yes_said", evidence.words))
 
 
 def _is_greeting(sentence: str) -> bool:
