@@ -175,10 +175,10 @@ def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[
             say("rcpt", "250 2.1.5 ok")
         elif verb == b"DATA":
             say("data", "354 go on")
-            lines = list(iter(readline, b".\r\n"))
-            if b"" in lines:  # the body broke off: nothing was accepted
+            body = until_the_dot(readline)
+            if body is None:
                 return
-            take(server, recipient, b"".join(lines))
+            take(server, recipient, body)
             say("accepted", "250 2.0.0 queued")
             server.at("answered")
         elif verb == b"QUIT":
@@ -186,6 +186,16 @@ def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[
             return
         else:
             say("mail", "250 2.0.0 ok")
+
+
+def until_the_dot(readline: Callable[[], bytes]) -> bytes | None:
+    """The body; None when it broke off: then nothing was accepted."""
+    lines = []
+    while (line := readline()) != b".\r\n":
+        if not line:
+            return None
+        lines.append(line)
+    return b"".join(lines)
 
 
 def take(server: Accepting, recipient: str, raw: bytes) -> None:
