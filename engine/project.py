@@ -159,7 +159,9 @@ def take_up(inst: Installation, now: datetime, say: Callable[[str], None]) -> In
         say("the edits in sequences/ and templates/ are not applied, the last good version goes on:")
         for name, people in left.items():
             said = "somebody is" if people == 1 else f"{people} people are"
-            say(f"  sequences/{name}.yaml is gone, and {said} in it: put it back, or `whoelse apply` to stop it for them")
+            say(
+                f"  sequences/{name}.yaml is gone, and {said} in it: put it back, or `whoelse apply` to stop it for them"
+            )
         return inst
     for line in plan(inst, library, now).lines():
         say(f"applied: {line}")

@@ -454,7 +454,7 @@ def test_dates_have_a_weekday_and_the_zone_decides_the_day() -> None:
 def test_pause_resume_and_stop(project: Path, whoelse: Whoelse) -> None:
     whoelse("enroll", DANA, "follow_up_1_1_1", "-v", f"prospect={BARRY}")
     assert whoelse("pause", DANA).code == 0
-    assert "paused: paused by rep" in whoelse("status").out
+    assert "(Barry Jones)  paused by rep\n" in whoelse("status").out
     assert whoelse("resume", DANA, "follow_up_1_1_1").code == 0
     assert re.search(rf"day_1 on {DATE}", whoelse("status").out)
     assert whoelse("stop", DANA).code == 0
@@ -675,6 +675,16 @@ def test_a_valid_edit_is_taken_up_by_itself_and_said(project: Path, whoelse: Who
     edit(project, "at: start + 1 day", "at: start + 5 days")
     ran = whoelse("pause", DANA)
     assert ran.code == 0 and "applied: sequence follow_up_1_1_1: changed" in ran.err
+
+
+def test_the_story_names_the_version_that_every_email_came_from(
+    project: Path, inst: Installation, whoelse: Whoelse
+) -> None:
+    enrolled(inst)
+    sends(inst, MONDAY + timedelta(days=1))
+    shown = whoelse("show", DANA, "--full").out
+    assert f"[follow_up_1_1_1/day_1, version {inst.library.version}]" in shown
+    assert "version" not in whoelse("show", DANA).out
 
 
 def test_a_faulty_edit_is_refused_and_the_last_good_version_goes_on(project: Path, whoelse: Whoelse) -> None:
