@@ -21,6 +21,7 @@ BARE_WORDS_MAX = 14
 LIST_LINE_WORDS_MAX = 10
 CARD_WORDS_MAX = 40
 CARD_LINES_MAX = 6
+COMPANY_PREFIX_MIN = 4
 QUOTED_MAX = 6000
 
 _ADDRESS = re.compile(r"(?<![\w.+-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}")
@@ -148,10 +149,13 @@ def name_near(text: str, start: int, end: int, address: str, floor: int = 0) -> 
         text, max(floor, start - REACH), start
     )
     after = [run for run in names.runs(text, end, min(len(text), end + 60)) if "@" not in text[end : run.start]]
-    ranked = [(names.score(run.text, address), -index, run) for index, run in enumerate([*reversed(before), *after])]
-    best = max(ranked, key=lambda one: one[:2], default=None)
+    ranked = [
+        (names.score(run.text, address), not names.is_company(run.text, address), -index, run)
+        for index, run in enumerate([*reversed(before), *after])
+    ]
+    best = max(ranked, key=lambda one: one[:3], default=None)
     if best and best[0] > 0:
-        return names.base_form(best[2].text, address)
+        return names.base_form(best[3].text, address)
     full = [
         run
         for run in reversed(before)
@@ -202,7 +206,7 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)
-        near = any(leads[max(0, index - 1) : index + 2])
+        near = any(leads[max(0, index - 1) : index + 2]) or _ADDRESS.search(sentence) is not None
         said = plain(sentence)
         if not (near or listed) or "?" in sentence or evidence.says("takes_over", said) or evidence.says("hold", said):
             continue
@@ -240,8 +244,17 @@ def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
             or evidence.says("lead", plain(sentence[: name.start])[-40:])
         ):
             continue  # in German every noun has a capital
-        found.append(Person(name=name.text, company=_with_legal_form(company, sentence)))
+        found.append(Person(name=_uninflected(name, company, evidence), company=_with_legal_form(company, sentence)))
     return found
+
+
+def _uninflected(name: names.Run, company: names.Run, evidence: Evidence) -> str:
+    """ "Pekka Hakalalle, Hakala Oy": the company shows the surname without its ending."""
+    surname, shown = name.text.rpartition(" ")[2], company.words[0]
+    inflects = not evidence.languages or evidence.languages & {"fi", "pl", "cs"}
+    if inflects and len(shown) >= COMPANY_PREFIX_MIN and surname.startswith(shown) and not surname.endswith("ová"):
+        return f"{name.text.rpartition(' ')[0]} {shown}"
+    return name.text
 
 
 def _with_legal_form(company: names.Run, sentence: str) -> str:

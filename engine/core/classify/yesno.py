@@ -80,7 +80,7 @@ def confirmed(evidence: Evidence) -> str:
     lone = _alone(evidence, "yes_alone") if len(words.split()) <= ALONE_WORDS_MAX else ""
     if not hits and not lone:
         return ""
-    if evidence.says("doubt", words) or _about_something_else(evidence, hits) or not (lone or _comes_first(evidence)):
+    if evidence.says("doubt", words) or _ends_in_no(evidence) or _about_something_else(evidence, hits) or not (lone or _comes_first(evidence)):
         return ""
     return f"yes:{hits[0].language if hits else lone}"
 
@@ -130,6 +130,17 @@ def _closing_no(evidence: Evidence) -> str:
         if hit:
             return hit.language
     return ""
+
+
+def _ends_in_no(evidence: Evidence) -> bool:
+    """ "Delivered, yes. Working, no.": a sentence that ends in a no takes the yes back."""
+    last = [one.strip(_DECORATION).rpartition(" ") for one in evidence.sentences]
+    return any(before and _is_a_no(word, evidence) for before, _, word in last)
+
+
+def _is_a_no(word: str, evidence: Evidence) -> bool:
+    hits = phrasebook().find("no_alone", word)
+    return any(hit.end == len(word) and (not evidence.languages or hit.language in evidence.languages) for hit in hits)
 
 
 def _unaddressed(sentence: str, evidence: Evidence) -> str:
