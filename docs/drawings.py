@@ -11,7 +11,8 @@ from moves import Moves
 from engine.core.machine import MOVES
 from engine.core.model import State
 from engine.core.sequence import Handler, Sequence, Start
-from engine.pictures import FRAME, INK, MARGIN, PALE, WIDTH, Sheet, fitted, spoken
+from engine.core.words import spoken
+from engine.pictures import FRAME, INK, MARGIN, PALE, WIDTH, Sheet, fitted
 
 ARROW = (
     '<marker id="{0}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'

@@ -62,6 +62,9 @@ def read_sources(folder: Path) -> tuple[dict[str, str], list[Problem]]:
             problems.append(Problem(name, 1, 1, "unreadable", f"cannot be read: {error.strerror}"))
             continue
         if file in beside:
+            if file.suffix == ".yml":
+                hint = f"name it {file.with_suffix('.yaml').name}"
+                problems.append(Problem(name, 1, 1, "suffix", "is read as no sequence", hint, "warning"))
             sources[name] = base64.b64encode(raw).decode()
             continue
         text, found = decode(name, raw)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from engine.core.model import Event
 from engine.core.sequence import At, Handler, Sequence, Start, Step
+from engine.core.words import spoken
 
 Kind = Literal["email", "task", "start", "end"]
 Tone = Literal["go", "wait", "stop"]
@@ -96,11 +97,6 @@ def _needs(sequence: Sequence) -> str:
 
 def _sentence(parts: list[str]) -> str:
     return f"By itself: {'; '.join(parts)}." if parts else ""
-
-
-def spoken(word: str) -> str:
-    """`waiting_for_rep` as a person says it."""
-    return word.replace("_", " ")
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------

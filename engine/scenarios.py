@@ -17,6 +17,7 @@ from engine.core.machine import find
 from engine.core.model import Contact
 from engine.core.sequence import Scenario
 from engine.core.sequence import Sequence as Steps
+from engine.core.words import stands
 from engine.enrollments import Wish
 from engine.errors import UserError
 from engine.installation import Installation
@@ -78,15 +79,15 @@ def run_scenarios(library: Library, config: Config | None = None, only: str = ""
     return [_run(library, known, sequence, scenario) for sequence, scenario in chosen]
 
 
-def coverage(library: Library, results: Iterable[Result]) -> list[Unreached]:
-    """The steps and handlers that none of these results reached, in the order of the files."""
+def coverage(library: Library, results: Iterable[Result], only: str = "") -> list[Unreached]:
+    """The steps and handlers of all sequences, or of `only`, that none of these results reached, in the order of the files."""
     steps: set[tuple[str, str]] = set()
     handlers: set[tuple[str, str, str]] = set()
     for result in results:
         steps |= {(result.sequence, step) for step in result.steps}
         handlers |= {(result.sequence, *handler) for handler in result.handlers}
     found = []
-    for key, sequence in sorted(library.sequences.items()):
+    for key, sequence in sorted((k, s) for k, s in library.sequences.items() if only in ("", k)):
         missed = [(f'step "{s.id}"', s.line) for s in sequence.steps if (key, s.id) not in steps]
         for owner, event, line in _handlers(sequence):
             if (key, owner, event) not in handlers:
@@ -249,10 +250,12 @@ def _line(moment: Moment) -> str:
 
 
 def _cause(moment: Moment) -> str:
-    """The note without what is said by the word already: `declined: stopped: not_confirmed` is about a `declined`."""
+    """The note without what is said by the word already: `declined: stopped: not confirmed` is about a `declined`."""
     if moment.note == moment.word:
         return ""
-    return moment.note.removesuffix(f"{moment.what}: {moment.word}").removesuffix(": ").removeprefix(f"{moment.what}: ")
+    return (
+        moment.note.removesuffix(stands(moment.what, moment.word)).removesuffix(": ").removeprefix(f"{moment.what}: ")
+    )
 
 
 def _table(moments: Sequence[Moment]) -> str:

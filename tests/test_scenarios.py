@@ -213,6 +213,8 @@ def test_what_no_scenario_reaches_is_listed_with_its_line() -> None:
         'sequences/nudge.yaml:10: no scenario reaches handler "named"',
         'sequences/other.yaml:5: no scenario reaches step "hello"',
     ]
+    asked_for = coverage(tried, run_scenarios(tried, only="nudge"), only="nudge")
+    assert {u.sequence for u in asked_for} == {"nudge"}, "who tries one sequence hears of that one"
 
 
 def test_a_steps_handler_counts_for_the_step_and_not_for_the_sequence() -> None:

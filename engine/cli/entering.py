@@ -23,7 +23,8 @@ from engine.cli.options import (
     values_option,
     working,
 )
-from engine.cli.output import now, print_json, remark, say, spoken, stamp, table, when, zone_of
+from engine.cli.output import now, print_json, remark, say, stamp, table, when, zone_of
+from engine.core.words import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

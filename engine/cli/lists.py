@@ -29,12 +29,12 @@ from engine.cli.output import (
     print_json,
     quoted,
     say,
-    spoken,
     stamp,
     table,
     when,
     zone_of,
 )
+from engine.core.words import spoken
 
 if TYPE_CHECKING:
     from engine.config import Config

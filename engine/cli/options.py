@@ -97,7 +97,9 @@ def working(config: Config) -> Installation:
         if not rest:
             break
         if rest > SETTLED:
-            remark("whoelse: an edit ends in the middle of a line and is not applied yet; `whoelse apply` takes it as it is")
+            remark(
+                "whoelse: an edit ends in the middle of a line and is not applied yet; `whoelse apply` takes it as it is"
+            )
             break
         time.sleep(rest.total_seconds())
         inst = take_up(inst, now(), remark)

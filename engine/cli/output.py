@@ -86,7 +86,8 @@ def zone_of(config: Config, contact: Contact | None, rep: str = "") -> str:
 
 def columns() -> int:
     """How wide a line may be; None of the pipes and files is ever cut."""
-    return max(60, shutil.get_terminal_size((COLUMNS, 24)).columns) if sys.stdout.isatty() else COLUMNS
+    at_terminal = sys.stdout is not None and sys.stdout.isatty()  # none at all after `>&-`
+    return max(60, shutil.get_terminal_size((COLUMNS, 24)).columns) if at_terminal else COLUMNS
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
@@ -124,11 +125,6 @@ def quoted(text: str, indent: str, lines_max: int = 0) -> list[str]:
 def count(number: int, thing: str, things: str = "") -> str:
     """`1 answer`, `2 answers`."""
     return f"{number} {thing if number == 1 else things or thing + 's'}"
-
-
-def spoken(word: str) -> str:
-    """`waiting_for_rep` as a person says it."""
-    return word.replace("_", " ")
 
 
 # --- handles ---------------------------------------------------------------------------------------------------------

@@ -295,7 +295,7 @@ def scenarios(sequence: str, config: Path, as_json: bool) -> None:
         raise UserError(f"there is no sequence {sequence!r}", remedy=f"there are {known}")
     results = run_scenarios(library, loaded, sequence)
     failed = [result for result in results if not result.passed]
-    unreached = coverage(library, results)
+    unreached = coverage(library, results, sequence)
     if as_json:
         fields = ("sequence", "scenario", "passed", "message")
         print_json(

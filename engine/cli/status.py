@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import config_option, configuration, example, json_option, only_rep_option, store_of, whose
-from engine.cli.output import count, folded, now, print_json, say, spoken, stamp, table, when, zone_of
+from engine.cli.output import count, folded, now, print_json, say, stamp, table, when, zone_of
+from engine.core.words import spoken, stands
 
 if TYPE_CHECKING:
     from engine.config import Config, Mailbox
@@ -194,7 +195,7 @@ def where(config: Config, e: Enrollment, contact: Contact | None) -> str:
             until = f" until {when(e.next_at, zone)}" if e.next_at else ""
             return f"held{until}: {spoken(e.reason)}"
         case "paused":
-            return f"paused: {spoken(e.reason)}"
+            return stands("paused", e.reason)
         case "listening":
             return f"through; listens until {when(e.next_at, zone)}"
         case "stopped":

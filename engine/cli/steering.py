@@ -20,7 +20,8 @@ from engine.cli.options import (
     values_option,
     working,
 )
-from engine.cli.output import now, print_json, say, spoken, stamp, table, when
+from engine.cli.output import now, print_json, say, stamp, table, when
+from engine.core.words import spoken
 
 if TYPE_CHECKING:
     from engine.config import Config

@@ -10,8 +10,9 @@ import click
 
 from engine.cli.looking import referral_json, referral_row
 from engine.cli.options import config_option, configuration, edited, example, json_option, store_of, working
-from engine.cli.output import folded, now, print_json, quoted, remark, say, spoken, stamp, table, when, zone_of
+from engine.cli.output import folded, now, print_json, quoted, remark, say, stamp, table, when, zone_of
 from engine.cli.status import LISTED_MAX, about, enrollment_json, runs, where
+from engine.core.words import spoken
 
 if TYPE_CHECKING:
     from engine.config import Config

@@ -42,6 +42,7 @@ from engine.core.happening import (
 )
 from engine.core.model import HUMAN, Enrollment, Event, State
 from engine.core.sequence import At, Duration, Handler, Sequence, Step
+from engine.core.words import stands
 
 #: What may follow what. The picture in the docs is drawn from this table.
 MOVES: Mapping[State, frozenset[State]] = {
@@ -105,7 +106,9 @@ def decide(sequence: Sequence, enrollment: Enrollment, happening: Happening, now
             paused = _suspend(enrollment, State.PAUSED, why, None, now)
             return Decision(paused, (Withdraw(why), AddTask("failed", note=why)), why)
         case Stopped(outcome):
-            return Decision(_stop(enrollment, outcome), (Withdraw(outcome), *_freed(enrollment)), f"stopped: {outcome}")
+            return Decision(
+                _stop(enrollment, outcome), (Withdraw(outcome), *_freed(enrollment)), stands("stopped", outcome)
+            )
         case Changed(values, why):
             return _changed(sequence, enrollment, values, why, now, facts)
 
@@ -488,7 +491,7 @@ def _heard(sequence: Sequence, enrollment: Enrollment, heard: Heard, now: dateti
         AddTask("triage", note=heard.note),
         HoldPerson("an answer waits for a look"),
     )
-    return Decision(paused, effects, f"{event}: paused: {WAITING_FOR_REP}")
+    return Decision(paused, effects, f"{event}: {stands('paused', WAITING_FOR_REP)}")
 
 
 def _told(heard: Heard) -> tuple[Effect, ...]:
@@ -535,7 +538,7 @@ def _final(
     effects = _beside(handler, heard) if handler else ()
     stopped = _stop(enrollment, outcome)
     every: tuple[Effect, ...] = (Withdraw(str(event)), Suppress(str(event)), *effects, *_freed(enrollment))
-    return Decision(stopped, every, f"{event}: stopped: {outcome}; the address is suppressed")
+    return Decision(stopped, every, f"{event}: {stands('stopped', outcome)}; the address is suppressed")
 
 
 def _beside(handler: Handler, heard: Heard) -> tuple[Effect, ...]:
@@ -556,11 +559,13 @@ def _handle(
     beside = _beside(handler, heard)
     if handler.stop:
         effects = (Withdraw(f"{event} arrived"), *beside, *_freed(enrollment))
-        return Decision(_stop(enrollment, handler.stop), effects, f"{event}: stopped: {handler.stop}")
+        return Decision(_stop(enrollment, handler.stop), effects, f"{event}: {stands('stopped', handler.stop)}")
     if handler.pause:
         paused = _suspend(enrollment, State.PAUSED, handler.pause, None, now)
         held = (HoldPerson("an answer waits for a look"),) if event in HUMAN else ()
-        return Decision(paused, (Withdraw(f"{event} arrived"), *beside, *held), f"{event}: paused: {handler.pause}")
+        return Decision(
+            paused, (Withdraw(f"{event} arrived"), *beside, *held), f"{event}: {stands('paused', handler.pause)}"
+        )
     if handler.hold:
         own = _hold(enrollment, str(event), facts.calendar.add(now, handler.hold, facts.place), now)
         return replace(own, effects=(*own.effects, *beside), why=f"{event}: held for {handler.hold.text}")

@@ -28,9 +28,12 @@ class Problem:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint for a misspelt name: the nearest known one, or all of them where none is near."""
     choices = {name.lower(): name for name in sorted(known)}
-    close = difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), choices, n=3, cutoff=0.6)
     if close:
-        return f'did you mean "{choices[close[0]]}"?'
+        swapped = [
+            name for name in close if sorted(name) == sorted(word.lower())
+        ]  # "wiat" is "wait" before it is "with"
+        return f'did you mean "{choices[(swapped or close)[0]]}"?'
     return f"known are {', '.join(choices.values())}" if choices else ""
 
 

@@ -1,5 +1,5 @@
-"""How days, times and lists read in the languages that templates are written in. A language without a table of its own
-reads as English."""
+"""How days, times and lists read in the languages that templates are written in, and our own words to the rep. A language
+without a table of its own reads as English."""
 
 from __future__ import annotations
 
@@ -81,3 +81,14 @@ def list_text(items: Sequence[str], words: Language) -> str:
     if len(items) < 2:
         return "".join(items)
     return words.listing.format(", ".join(items[:-1]), items[-1])
+
+
+def spoken(word: str) -> str:
+    """`waiting_for_rep` as a person says it."""
+    return word.replace("_", " ")
+
+
+def stands(state: str, reason: str) -> str:
+    """`paused: waiting for rep`; a reason that says the state by itself is enough: `paused by rep`."""
+    words = spoken(reason)
+    return words if words.startswith(state) else f"{state}: {words}"
