@@ -29,9 +29,11 @@ docs: $(VENV)/.test
 # Stoppable; goes on at the next seed and appends to docs/soak.md.
 STORMS ?= 100000
 KILLS ?= 10000
+MUTATIONS ?= 100000
 soak: $(VENV)/.test
 	@$(BIN)/python tests/soak.py storms $(STORMS)
 	@$(BIN)/python tests/soak.py stories $(KILLS)
+	@$(BIN)/python tests/soak.py mutations $(MUTATIONS)
 
 $(VENV)/.demo: pyproject.toml
 	@$(MAKE) --no-print-directory install EXTRAS=demo STAMP=$@

@@ -1,4 +1,4 @@
-"""`make soak`: the storms and the kills of the test run, by the thousand. It may be stopped at any time and goes on at the next seed;
+"""`make soak`: the storms, the kills and the broken messages of the test run, by the thousand. It may be stopped at any time and goes on at the next seed;
 each batch appends a line to docs/soak.md. Anything that does not hold is printed with its seed and its story, and ends it."""
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import crash
 import faults
+import mutations
 import servers
 
 RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
-STORM_BATCH, STORY_BATCH, DEATHS = 500, 5, 6
+STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH = 500, 5, 6, 5000
 #: The test run has the seeds below.
 FIRST_SEED = 10_000
 HEAD = """# Soak results
 
 Each line is one batch of `make soak`: the seeds that were run, what was met, and what did not hold. A seed is run alone with
-`python tests/soak.py storm SEED` or `python tests/soak.py story SEED`.
+`python tests/soak.py storm SEED`, `… story SEED` or `… mutation SEED`.
 
 | date (UTC) | kind | seeds | what happened | did not hold |
 | --- | --- | --- | --- | --- |
@@ -79,6 +80,22 @@ def stories(wanted: int) -> int:
     return 0
 
 
+def broken_messages(wanted: int) -> int:
+    """Batches of mutated messages, each read by the classifier, until `wanted` are through; returns the exit code."""
+    among = mutations.originals()
+    first = next_seed("mutation")
+    for start in range(first, first + wanted, MUTATION_BATCH):
+        seeds = range(start, min(start + MUTATION_BATCH, first + wanted))
+        began = time.process_time()
+        broken = [fault for seed in seeds if (fault := mutations.fault(seed, among))]
+        each = (time.process_time() - began) / len(seeds) * 1000
+        write_down("mutation", seeds, f"{len(among)} messages mutated, {each:.1f} ms each", len(broken))
+        if broken:
+            print("\n".join(broken))
+            return 1
+    return 0
+
+
 @contextlib.contextmanager
 def kitchen(reps: int):  # type: ignore[no-untyped-def]
     """Dovecot and PostgreSQL for some stories, each with a mailbox and a database of its own."""
@@ -108,6 +125,12 @@ def main(kind: str, number: int) -> int:
             code = storms(number)
         case "stories":
             code = stories(number)
+        case "mutations":
+            code = broken_messages(number)
+        case "mutation":
+            found = mutations.fault(number, mutations.originals())
+            print(found or "everything held")
+            code = len(found)
         case "storm":
             broken, _ = faults.storms([number])
             print("\n".join(broken) or "everything held")

@@ -131,3 +131,8 @@ def test_a_person_who_only_speaks_of_writing_is_not_cut() -> None:
 
 def test_what_was_quoted_is_kept_for_whoever_asks() -> None:
     assert "Reply no if not." in cut(TOP).quoted
+
+
+def test_half_a_character_before_a_header_ends_is_no_error() -> None:
+    raw = b"Content-Type: text/plain; charset=raw-unicode-escape\nno header \\udd9e \xff\n\nhi"
+    assert "hi" in parse(raw).text

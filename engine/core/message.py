@@ -65,6 +65,7 @@ WIDER_CODECS = {
     "iso2022_jp": "iso2022_jp_ext",
 }
 
+_NO_BYTE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
 #: A domain (RFC 5321 §4.1.2) decides: a name in encoded words that holds an @ is no address of anybody.
 _ADDRESS = re.compile(r"[^@]+@(?:[\w.-]+|\[[\w.:]+\])")
@@ -149,9 +150,14 @@ def _split_headers(piece: _Piece) -> tuple[Headers, _Piece]:
     ):  # the email package raises on some header bytes and charsets; a message without headers is still one
         return Headers(), piece
     if isinstance(rest, str) and rest.strip():  # compat32 stopped at a line that is no header: the body begins there
-        glued = rest.encode("utf-8", "surrogateescape") + b"\n\n" + body.first(TEXT_MAX * 4)
+        glued = _as_bytes(rest) + b"\n\n" + body.first(TEXT_MAX * 4)
         body = _Piece(glued, 0, len(glued))
     return parsed, body
+
+
+def _as_bytes(text: str) -> bytes:
+    """What the email package made text of, as the bytes that it was; surrogates that stand for no byte are lost."""
+    return _NO_BYTE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 def _leaves(top: Headers, body: _Piece) -> list[_Leaf]:
@@ -172,7 +178,7 @@ def _walk(headers: Headers, body: _Piece, depth: int, left: list[int]) -> Iterat
         left[0] -= 1
         yield headers, body
         return
-    pieces = _pieces(body, boundary.encode("utf-8", "surrogateescape"), left[0])
+    pieces = _pieces(body, _as_bytes(boundary), left[0])
     if not pieces:
         left[0] -= 1
         yield Headers(), body
@@ -326,7 +332,7 @@ def _raw_values(headers: Headers, wanted: str) -> list[str]:
 
 def decode_words(value: str) -> str:
     """A header's value with its encoded words read (RFC 2047); bytes that are no ASCII are read as UTF-8 or Windows-1252."""
-    plain = to_text(value.encode("utf-8", "surrogateescape"), "") if not value.isascii() else value
+    plain = to_text(_as_bytes(value), "") if not value.isascii() else value
     plain = re.sub(r"[\r\n]+[ \t]*", " ", plain)
     if "=?" not in plain:
         return plain.strip()

@@ -13,9 +13,9 @@ COMMON_PREFIX_MIN = 3
 LONG_PREFIX = 5
 
 _UP = "A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮİĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽȘȚ"
-_ABBREVIATED = (
-    rf"(?:[{_UP}]|Dr|Mr|Mrs|Ms|Prof|Ing|Dipl|Mag|Dott|Sig|Sr|Sra|Srta|Hr|Fr|St|Jr|Mme|Mlle|Dhr|Mevr|Mw|Eng|Inż|Inz|Mgr|Bc|Sen|Th|Ph|Chr)"
-)
+_BEFORE_NAMES = "Dr|Mr|Mrs|Ms|Prof|Ing|Dipl|Mag|Dott|Sig|Sr|Sra|Srta|Hr|Fr|St|Mme|Mlle|Dhr|Mevr|Mw|Eng|Inż|Inz|Mgr|Bc"
+_SHORT_NAMES = "Jr|Sen|Th|Ph|Chr"
+_ABBREVIATED = rf"(?:[{_UP}]|{_BEFORE_NAMES}|{_SHORT_NAMES})"
 _TOKEN = rf"(?:{_ABBREVIATED}\.(?=\s?[{_UP}])|[{_UP}][\w'’]*(?:-[\w'’]+)*)"
 _PARTICLE = (
     r"(?:van der|van den|van de|van|von der|von|zu|de la|de los|de|del|della|di|da|dos|das|do|du|der|den|ter|ten|bin|al|el|le|la|"

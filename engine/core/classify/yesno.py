@@ -80,7 +80,12 @@ def confirmed(evidence: Evidence) -> str:
     lone = _alone(evidence, "yes_alone") if len(words.split()) <= ALONE_WORDS_MAX else ""
     if not hits and not lone:
         return ""
-    if evidence.says("doubt", words) or _ends_in_no(evidence) or _about_something_else(evidence, hits) or not (lone or _comes_first(evidence)):
+    if (
+        evidence.says("doubt", words)
+        or _ends_in_no(evidence)
+        or _about_something_else(evidence, hits)
+        or not (lone or _comes_first(evidence))
+    ):
         return ""
     return f"yes:{hits[0].language if hits else lone}"
 
