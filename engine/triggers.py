@@ -33,6 +33,7 @@ MOMENT_LASTS = timedelta(days=90)
 REACHED = "schedules"
 HOURLY = "0 * * * *"
 SECOND = timedelta(seconds=1)
+FALSE = " is false"
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)([.,]\d+)?")
 
 
@@ -145,6 +146,8 @@ def _act(inst: Installation, trigger: Trigger, moment: Moment, contact: Contact,
     by = f"the referral's {moment.name}" if referral else moment.name
     values = _values(inst, contact, moment.data, referral)
     if why := _unwanted(inst, trigger, values):
+        if referral and why.endswith(FALSE):  # every referral passes by triggers that are for others: that is no news
+            return []
         inst.store.tell(now, "not_started", f"{by}: {_names(trigger)} was not started: {why}", contact.id)
         return []
     if trigger.confirms:
@@ -190,7 +193,7 @@ def _unwanted(inst: Installation, trigger: Trigger, values: Mapping[str, Any]) -
         holds = inst.library.templates.expression(trigger.condition, values)
     except RenderError as error:
         return f"if: {trigger.condition} cannot be answered: {error.problem.message}"
-    return "" if holds else f"if: {trigger.condition} is false"
+    return "" if holds else f"if: {trigger.condition}{FALSE}"
 
 
 # --- starting --------------------------------------------------------------------------------------------------------

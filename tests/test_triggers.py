@@ -376,6 +376,12 @@ def test_an_introduction_that_was_heard_starts_nothing_a_second_time(there: Any)
     assert story(here) == before
 
 
+def test_that_a_trigger_is_for_other_referrals_is_no_news(there: Any) -> None:
+    here = there("- {referral: named, if: '1 > 2', start: update}\n")
+    told = inbox.mark(here.inst, DANA, "named", {"prospect": f"Barry Jones <{BARRY}>"}, here.now)
+    assert len(told) == 1 and not any("1 > 2" in line for line in story(here))
+
+
 def test_a_moment_that_has_acted_never_acts_again(there: Any) -> None:
     here = there("- {referral: named, if: '1 > 2', start: update}\n")
     inbox.mark(here.inst, DANA, "named", {"prospect": f"Barry Jones <{BARRY}>"}, here.now)
