@@ -207,10 +207,10 @@ class Daemon:
                     try:
                         until = await work()
                     except Unusable as error:
-                        log.error("%s: the store cannot be used: %s; tried again in a minute", name, error)
+                        log.error("%s: the store cannot be used: %s; tried again within a minute", name, error)
                         until = self.clock.now() + LOOK_AGAIN
                     except Exception:
-                        log.exception("%s: failed; tried again in a minute", name)
+                        log.exception("%s: failed; tried again within a minute", name)
                         until = self.clock.now() + LOOK_AGAIN
                 await self.clock.wait(until, wake)
 

@@ -64,7 +64,7 @@ def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[R
             if not isinstance(prepared, Enrollment):
                 raise _Refused(prepared)
             if not inst.store.add_enrollment(prepared):
-                raise _Refused([Refusal("running", f"{wish.email} is in {wish.sequence} already for that")])
+                raise _Refused([Refusal("running", f"{wish.email} is in {wish.sequence} already")])
             if wish.override:
                 tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
             begin(inst, prepared, now, "")

@@ -314,6 +314,12 @@ def test_enroll_prints_the_date_and_subject_of_every_email_to_come(project: Path
     assert "value_review" in whoelse("status").out
 
 
+def test_what_comes_too_late_and_what_waits_for_the_rep_is_told_beforehand(project: Path, whoelse: Whoelse) -> None:
+    said = whoelse("enroll", DANA, "value_review", "--dry-run", "-v", "review_call=2020-03-12 10:00", *REVIEW).out
+    assert re.search(rf"{DATE}  skipped +document +\(it would leave later", said)
+    assert re.search(rf"{DATE}  draft +confirm .*\(overdue", said, re.S)
+
+
 def test_a_dry_run_enrolls_nobody(project: Path, whoelse: Whoelse) -> None:
     ran = whoelse("enroll", DANA, "value_review", "--dry-run", "-v", "review_call=2099-03-12 10:00", *REVIEW)
     assert ran.code == 0 and "Nobody was enrolled" in ran.out
@@ -525,6 +531,9 @@ def test_replies_lists_an_answer_and_a_word_settles_it(whoelse: Whoelse, inst: I
     assert "What exactly do you need" in whoelse("replies").out
     listed = json.loads(whoelse("replies", "--json").out)
     assert [(r["email"], r["event"]) for r in listed] == [(DANA, "reply")]
+    said = whoelse("replies", DANA).out
+    assert "read as reply (reply), paused: waiting for rep" in said
+    assert all(f"\n  {word} " in said for word in ("confirmed", "declined", "named", "introduced", "continue", "stop"))
     ran = whoelse("replies", DANA, "declined")
     assert ran.code == 0 and "stopped: declined" in ran.out
     assert whoelse("replies").out.strip() == "No answer waits for a look."

@@ -192,14 +192,18 @@ def _say_entered(wish: Wish, ahead: Timeline, refusals: Sequence[Refusal], dry_r
 
 
 def _to_come(moment: Moment) -> bool:
-    """What `enroll` prints: emails, tasks and what is started; the timeline of `simulate` says the rest."""
-    return moment.action != "event"
+    """What `enroll` prints: emails, tasks, what is started, what waits for the rep and what comes too late; the timeline of
+    `simulate` says the rest."""
+    too_late = moment.what == "skipped" and not moment.note.startswith("skipped: if:")
+    return moment.action != "event" or moment.what == "draft" or too_late
 
 
 def _row(moment: Moment, main: str) -> tuple[str, str, str, str]:
     where = moment.step if moment.sequence == main else f"{moment.sequence}: {moment.step}".rstrip(": ")
-    said = moment.subject + (f" ({moment.note})" if moment.note else "")
-    return when(moment.at, moment.zone), moment.action, where, said.strip()
+    kind = moment.what if moment.what in ("draft", "skipped") else moment.action
+    note = moment.note.removeprefix(f"{kind}: ")
+    said = moment.subject + (f" ({note})" if note else "")
+    return when(moment.at, moment.zone), kind, where, said.strip()
 
 
 # --- change ----------------------------------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ if TYPE_CHECKING:
 commands = click.Group()
 
 LINES_MAX = 6
+#: The words that settle an answer.
+SETTLING = (
+    ("confirmed", "they said yes"),
+    ("declined", "they said no"),
+    ("named", "they gave somebody: add -v prospect='Barry Jones <barry@northwind.example>'"),
+    ("introduced", "they have introduced you to somebody; add the same where it is not clear to whom"),
+    ("continue", "it changes nothing: go on"),
+    ("stop", "nothing more goes out; you take it from here"),
+)
 handle_argument = click.argument("handle", metavar="ID")
 
 
@@ -82,8 +91,10 @@ def replies(email: str, word: str, values: tuple[str, ...], rep: str, config: Pa
     if word:
         from engine.inbox import settle
 
-        for line in settle(working(loaded), email, word, named_values(values), now()):
+        inst = working(loaded)
+        for line in settle(inst, email, word, named_values(values), now()):
             say(f"{email}: {line}")
+        _say_where_now(inst, email)
         return
     store = store_of(loaded)
     theirs = whose(loaded, rep)
@@ -97,6 +108,16 @@ def replies(email: str, word: str, values: tuple[str, ...], rep: str, config: Pa
         print_json([_reply_json(loaded, message, contact) for message, contact in found])
     else:
         _say_replies(loaded, found, full=bool(email))
+
+
+def _say_where_now(inst: Installation, email: str) -> None:
+    """What comes next of it for somebody."""
+    from engine.cli.status import about, runs, where
+
+    contact = inst.store.contact_at(email)
+    running = [e for e in inst.store.enrollments_of(contact.id) if runs(e)] if contact else []
+    for line in table([(about(e), where(inst.config, e, contact)) for e in running], "  "):
+        say(line)
 
 
 def _reply_json(config: Config, message: InboundMessage, contact: Contact | None) -> dict[str, Any]:
@@ -121,13 +142,21 @@ def _say_replies(config: Config, found: list[tuple[InboundMessage, Contact | Non
             say(line)
         for line in quoted(message.text or "(the text is not kept any more)", "  ", 0 if full else LINES_MAX):
             say(line)
-        for line in folded(f"read as {spoken(message.event)} ({message.rule}): {message.decision}", "  "):
+        for line in folded(_taken_for(message), "  "):
             say(line)
         say()
     if not found:
         say("No answer waits for a look.")
         return
-    say("Settle one: whoelse replies EMAIL confirmed (declined, named, introduced, continue, stop)")
+    say("Settle one: whoelse replies EMAIL WORD")
+    for line in table(SETTLING, "  "):
+        say(line)
+
+
+def _taken_for(message: InboundMessage) -> str:
+    """`read as named (named:address), paused: waiting for rep`: what it was taken for, by which rule, and what that did."""
+    did = message.decision.removeprefix(f"{message.event}: ")
+    return f"read as {spoken(message.event)} ({message.rule})" + (f", {did}" if did else "")
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -199,7 +228,8 @@ def show_task(handle: str, config: Path) -> None:
     about = [_who(store.contact(task.contact)), when(task.created_at, zone_of(loaded, None, task.rep))]
     say(", ".join(about) + "\n")
     for part in task.text.strip().split("\n"):
-        for line in folded(part):
+        text = part.lstrip()
+        for line in folded(text, part[: len(part) - len(text)]):
             say(line)
     if task.note:
         say(f"\n{task.note}")

@@ -164,7 +164,7 @@ def check(connect: bool, probe: bool, config: Path, as_json: bool) -> None:
     loaded, problems = _checked(config)
     ok = not has_errors(problems)
     if not as_json:
-        _say_problems(problems)
+        _say_problems(problems, "in the files" if connect else "")
     logins = _connect(loaded, say if not as_json else None) if connect and loaded and ok else []
     ok = ok and all(login["ok"] for login in logins)
     probes = _probe(loaded, say if not as_json else None) if probe and loaded and ok else []
@@ -196,7 +196,7 @@ def _as_json(problem: Problem) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in fields}
 
 
-def _say_problems(problems: Sequence[Problem]) -> None:
+def _say_problems(problems: Sequence[Problem], where: str) -> None:
     for problem in problems:
         mark = "warning: " if problem.severity == "warning" else ""
         say(f"{problem.file}:{problem.line}:{problem.column}: {mark}{problem.message}")
@@ -206,8 +206,11 @@ def _say_problems(problems: Sequence[Problem]) -> None:
     warnings = len(problems) - errors
     if problems:
         say()
-    said = [count(errors, "error") if errors else "Nothing is wrong"]
-    say(", ".join(said + ([count(warnings, "warning")] if warnings else [])) + ".")
+    said = [
+        count(errors, "error") if errors else "Nothing is wrong",
+        *([count(warnings, "warning")] if warnings else []),
+    ]
+    say(" ".join(filter(None, (", ".join(said), where))) + ".")
 
 
 def _connect(config: Config, tell: Callable[[str], None] | None) -> list[dict[str, Any]]:

@@ -111,12 +111,18 @@ def stop(email: str, sequence: str, config: Path) -> None:
 
 
 def _steer(config: Path, email: str, sequence: str, happening: Happening) -> None:
+    from engine.cli.status import where
     from engine.enrollments import steer
 
     if not email:
         raise click.BadParameter("name somebody, or --all for everything", param_hint="EMAIL")
-    for decision in steer(working(configuration(config)), email, sequence, happening, now()):
-        say(f"{email}, {decision.enrollment.sequence}: {spoken(decision.why) or 'nothing changes'}")
+    inst = working(configuration(config))
+    for decision in steer(inst, email, sequence, happening, now()):
+        after = decision.enrollment
+        next_up = (
+            where(inst.config, after, inst.store.contact(after.contact)) if after.state in ("active", "waiting") else ""
+        )
+        say(f"{email}, {after.sequence}: {'; '.join(filter(None, (spoken(decision.why), next_up)))}")
 
 
 def _pull_brake(config: Path, email: str) -> None:
@@ -226,8 +232,9 @@ def _suppress(config: Config, email: str, reason: str) -> None:
 
     try:
         address = person({"email": email})["email"]
-    except ValueError as error:
-        raise click.BadParameter(f"{email!r} {error}", param_hint="EMAIL") from None
+    except ValueError:
+        said = f"{email!r} is no address; write it like dana@acme.example"
+        raise click.BadParameter(said, param_hint="EMAIL") from None
     inst = working(config)
     contact = inst.store.contact_at(address)
     with inst.store.transaction():

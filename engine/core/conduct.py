@@ -38,7 +38,7 @@ def refusal(sequence: Sequence, standing: Standing, now: datetime) -> Refusal | 
         return Refusal("suppressed", f"{who} is suppressed ({standing.suppressed})", remedy)
     if standing.running:
         remedy = f"see whoelse show {who}"
-        return Refusal("running", f"{who} is in {sequence.key} already for that ({standing.running})", remedy)
+        return Refusal("running", f"{who} is in {sequence.key} already", remedy)
     if (sequence.requires == "confirmed" or sequence.kind == "ask") and not _confirmed(standing, now):
         remedy = f"enroll them in value_review first, or whoelse mark {who} confirmed when they told you so"
         return Refusal("confirmed", f"{who} has not confirmed the value they had within the last year", remedy, True)
