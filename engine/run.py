@@ -22,7 +22,7 @@ from engine.daemon import Daemon, log
 from engine.errors import UserError
 from engine.project import open_installation
 
-HOLDER_LOOKS_MAX, HOLDER_LOOK_SECONDS = 20, 0.05
+HOLDER_LOOKS_MAX, HOLDER_LOOK_SECONDS = 200, 0.05
 
 
 def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:

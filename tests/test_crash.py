@@ -46,7 +46,8 @@ def test_many_daemons_share_the_work_and_double_nothing(
         story = crash.Story(tmp_path, dovecot, reps, server, servers.new_database(postgres_url), "append", seed=1)
         story.crowd(DAEMONS, CONTACTS, BLOWS)
         assert story.faults() == []
-        assert len(server.ids()) > 0.9 * CONTACTS * len(crash.STEPS)
+        assert len(server.ids()) >= (CONTACTS - len(story.doubts())) * len(crash.STEPS)
+        assert len(story.doubts()) <= story.deaths.count("kill") * MAILBOXES
         story.inst.store.close()
 
 
@@ -54,7 +55,7 @@ def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot:
     with crash.accepting() as server:
         story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=1)
         for _ in range(2):
-            crash.take(server, "dana@acme.test", b"Message-ID: <twice@demo.test>\r\n\r\nHello\r\n")
+            crash.take(server, "dana@acme.test", b"Message-ID: <twice@demo.test>\r\n\r\nHello\r\n", 0.0)
         assert story.faults() == ["accepted 2 times: <twice@demo.test>"]
         story.inst.store.close()
 
@@ -62,13 +63,16 @@ def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot:
 def test_of_two_daemons_on_one_file_one_runs_and_the_other_says_who_holds_it(
     tmp_path: Path, dovecot: servers.Dovecot
 ) -> None:
+    """Who is killed in the middle of a body leaves a doubt. Where the server files Sent it is settled, and all three emails leave;
+    elsewhere it is held, and the rest waits behind it."""
     for number in range(PAIRS):
         folder = tmp_path / str(number)
         folder.mkdir()
+        sent = ("server", "append")[number % 2]
         with crash.accepting() as server:
-            story = crash.Story(folder, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=number)
+            story = crash.Story(folder, dovecot, [REPS.pop()], server, "whoelse.db", sent, seed=number)
             story.pair()
-            assert story.faults() == [], f"seed {number}: {story.deaths}"
-            assert sorted(server.ids()) == sorted(set(server.ids()))
-            assert len(server.ids()) == len(crash.STEPS)
+            told = f"seed {number}: {story.deaths}"
+            assert story.faults() == [], told
+            assert len(server.ids()) == len(crash.STEPS) or (sent == "append" and story.doubts()), told
             story.inst.store.close()
