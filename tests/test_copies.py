@@ -63,6 +63,7 @@ def test_a_backup_is_one_moment_while_another_process_writes(office: Office, tmp
     writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "whoelse.db")])
     try:
         while office.store.setting("right") is None:
+            assert writer.poll() is None
             time.sleep(0.02)
         for number in range(5):
             target = tmp_path / f"copy{number}.db"
