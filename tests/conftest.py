@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import mutt
 import servers
 
 T = TypeVar("T")
@@ -74,3 +76,10 @@ def postgres_url(server_dir: Path) -> Iterator[str]:
     """The URL of a running PostgreSQL, the same for the whole run: a test makes its own schema or database in it."""
     with contextlib.ExitStack() as stack:
         yield started(stack, servers.postgres(server_dir / "postgres"))
+
+
+@pytest.fixture
+def clicked(tmp_path: Path) -> Iterator[Callable[[str], EmailMessage]]:
+    """Opens a link in a mail program, and gives the draft."""
+    with contextlib.ExitStack() as stack:
+        yield started(stack, mutt.mutt(tmp_path))

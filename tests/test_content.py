@@ -4,8 +4,9 @@ each language, and each email keeps to the style note (docs/writing.md). What th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.core.render import Rendered, Templates
 from engine.core.schedule import next_slot
 from engine.core.sequence import Sequence, Trigger, parse_sequence, parse_triggers
 from engine.demo import story
+from engine.demo.people import mailto_in
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = Templates(
@@ -299,6 +301,23 @@ def test_a_thread_keeps_its_subject(sequence: Sequence) -> None:
 def test_the_link_says_what_the_email_shows(language: str) -> None:
     shown = rendered("intro_template/introduction", FULL, language).text.partition("——")[2]
     assert shown.lstrip("— \n") == TEMPLATES.render("introduction", FULL, language).text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_click_opens_the_introduction_in_a_mail_program(
+    language: str, clicked: Callable[[str], EmailMessage]
+) -> None:
+    values = {
+        **FULL,
+        "prospect": {**FULL["prospect"], "name": "Bärry & Sons? 100 % #1 – 田中", "company": "Öl + Gas = 1"},
+    }
+    words = TEMPLATES.render("introduction", values, language)
+    draft = clicked(mailto_in(rendered("intro_template/introduction", values, language).html))
+    assert (draft["To"], draft["Cc"]) == (BARRY["email"], FULL["rep"]["email"])
+    assert not draft["Bcc"]
+    assert draft["Subject"] == words.subject
+    assert draft.get_payload(decode=True).decode().splitlines() == words.text.splitlines()  # RFC 6068 §5: CRLF
 
 
 @pytest.mark.parametrize(
