@@ -494,7 +494,7 @@ def _marked(
 ) -> list[str]:
     if word in ("met", "won", "lost"):
         return _mark_referral(inst, email, word, people, contact, now)
-    client = _client_of(inst, contact, people or tuple(r.prospect for r in referrals), referrals)
+    client = _client_of(inst, contact, people, referrals)
     prospects = people or tuple(r.prospect for r in referrals)
     if word == "confirmed":
         inst.store.save_contact(replace(client, confirmed_at=now))
@@ -518,7 +518,10 @@ def _handles(inst: Installation, enrollment: Enrollment, event: Event) -> bool:
 def _client_of(
     inst: Installation, contact: Contact | None, people: tuple[Person, ...], referrals: list[Any]
 ) -> Contact:
-    if referrals and (contact is None or not inst.store.referrals_by(contact.id)):
+    """Whose word it is: where somebody else is given as the prospect, it is that of whoever has the address, also of one who was
+    a prospect once."""
+    of_another = people and contact and contact.email not in {p.email.lower() for p in people}
+    if referrals and not of_another and (contact is None or not inst.store.referrals_by(contact.id)):
         client = inst.store.contact(referrals[-1].client)
         assert client is not None
         return client

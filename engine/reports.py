@@ -16,11 +16,15 @@ from engine.core.calendar import to_utc
 from engine.core.model import Contact, Referral
 from engine.core.proportion import Claim, Share, claim
 from engine.installation import Installation
+from engine.rates import variant_of
 from engine.standing import standing
 from engine.store import Written
 
 STAGES = ("asked", "confirmed", "named", "introduced", "met", "won")
-GROUPS = ("rep", "sequence", "step", "variant", "period")
+GROUPS = ("rep", "sequence", "step", "variant", "period", "segment")
+#: A group by a field of the client's, of the contact or of one's own: `client.country`. `segment` is short for `client.segment`.
+CLIENT_FIELD = "client."
+OWN_FIELDS = ("company", "country", "language", "zone", "title", "owner")
 PERIODS = ("week", "month", "quarter", "year")
 #: The kinds of sequences that lead to an introduction; the total and the reps are counted over these.
 PATH = frozenset({"review", "ask", "intro", "follow_up"})
@@ -47,6 +51,7 @@ class Sent:
     kind: str
     variant: str
     period: str
+    client: Contact | None = None
 
 
 #: When each stage was reached in a family of enrollments, once for each person who was referred.
@@ -66,18 +71,24 @@ def past(
 ) -> Past:
     """What was sent to clients from `since` to `until` (days in the company's zone, both included; None: all), and what came of
     it at any time after. `rep` keeps one rep's."""
+    zone = ZoneInfo(inst.config.company.zone)
+    mails = [m for m in inst.store.sent_to_clients(*span(inst, since, until)) if not rep or m.rep == rep]
+    clients = {contact.id: contact for contact in inst.store.contacts()}
+    sent = tuple(_sent(inst, mail, clients.get(mail.client), period_of(mail.at, period, zone)) for mail in mails)
+    return Past(sent, _reached(inst))
+
+
+def span(inst: Installation, since: date | None = None, until: date | None = None) -> tuple[datetime, datetime]:
+    """From the beginning of one day until before the end of another, in UTC; the days are in the company's zone."""
     zone = inst.config.company.zone
     first = to_utc(datetime.combine(since, time.min), zone) if since else BEGINNING
-    after = to_utc(datetime.combine(until + timedelta(days=1), time.min), zone) if until else END
-    mails = [m for m in inst.store.sent_to_clients(first, after) if not rep or m.rep == rep]
-    return Past(tuple(_sent(inst, mail, period, ZoneInfo(zone)) for mail in mails), _reached(inst))
+    return first, to_utc(datetime.combine(until + timedelta(days=1), time.min), zone) if until else END
 
 
-def _sent(inst: Installation, mail: Written, period: str, zone: ZoneInfo) -> Sent:
+def _sent(inst: Installation, mail: Written, client: Contact | None, period: str) -> Sent:
     sequence = inst.library.sequences.get(mail.sequence)
-    step = next((s for s in sequence.steps if s.id == mail.step), None) if sequence else None
-    arms = {template: name for name, template in step.variants.items()} if step else {}
-    return Sent(mail, sequence.kind if sequence else "", arms.get(mail.template, ""), period_of(mail.at, period, zone))
+    variant = variant_of(inst, mail.sequence, mail.step, mail.template)
+    return Sent(mail, sequence.kind if sequence else "", variant, period, client)
 
 
 def period_of(at: datetime, period: str, zone: ZoneInfo) -> str:
@@ -147,8 +158,17 @@ def funnel(found: Past, by: Iterable[str] = (), total: bool = False) -> list[Fun
 
 
 def _group(sent: Sent, name: str) -> str:
+    if name == "segment" or name.startswith(CLIENT_FIELD):
+        return field_of(sent.client, name.removeprefix(CLIENT_FIELD))
     own = {"variant": sent.variant, "period": sent.period}
     return own[name] if name in own else str(getattr(sent.mail, name))
+
+
+def field_of(client: Contact | None, name: str) -> str:
+    """What is kept under that name of a client; empty where nothing is."""
+    if client is None:
+        return ""
+    return str(getattr(client, name) if name in OWN_FIELDS else client.fields.get(name, "") or "")
 
 
 def _counts(reached: Reached, clients: Mapping[str, list[Written]]) -> dict[str, int]:
@@ -182,6 +202,16 @@ class Comparison:
     goal: str
     arms: Mapping[str, Share]
     claim: Claim
+
+    @property
+    def conclusion(self) -> str:
+        """What may be said of the arms in words; never more than chance allows."""
+        p = f"p = {self.claim.p:.2g}"
+        if len(self.arms) < 2:
+            return "only one arm has been sent yet: no difference can be claimed"
+        if not self.claim.better:
+            return f"no difference can be claimed ({p})"
+        return f"{self.claim.better} does better than {self.claim.worse} ({p})"
 
 
 def comparisons(found: Past) -> list[Comparison]:

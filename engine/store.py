@@ -87,6 +87,20 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Emailed:
+    """An email that left for somebody: of which step, template and rep, and whether it came back (`state`)."""
+
+    id: str
+    contact: str
+    sequence: str
+    step: str
+    template: str
+    rep: str
+    state: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Answered:
     """What a client said, or the rep knew that they had said, in this family of enrollments."""
 
@@ -679,6 +693,14 @@ class Store:
 
     def answers_of_clients(self) -> list[Answered]:
         return self._all(Answered, "answers_of_clients")
+
+    def emailed(self) -> list[Emailed]:
+        """Every email that left for a client or a prospect, in order."""
+        return self._all(Emailed, "emailed")
+
+    def answers_by_contact(self) -> list[tuple[str, str, datetime]]:
+        """(contact, event, when) of everything that a person wrote, in order."""
+        return [(r["contact"], r["event"], instant(r["at"])) for r in self.database.rows("answers_by_contact")]
 
     def families_of_referrals(self) -> dict[str, str]:
         """From which family of enrollments each referral came, where that is known."""

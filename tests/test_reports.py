@@ -270,7 +270,8 @@ def test_report_works_with_nothing_in_it(whoelse: Whoelse) -> None:  # noqa: F81
     ran = whoelse("report")
     assert ran.code == 0 and "No client has got an email yet." in ran.out and "0 clients" in ran.out
     assert json.loads(whoelse("report", "--json").out) == {
-        "funnel": [], "variants": [], "coverage": {"clients": 0, "asked": 0, "never_asked": []}, "speed": [],
+        "funnel": [], "emails": [], "variants": [], "coverage": {"clients": 0, "asked": 0, "never_asked": []},
+        "referrers": [], "customers": [], "speed": [],
     }  # fmt: skip
 
 
@@ -307,7 +308,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_guarded(whoelse: Whoelse, inst: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("everything",), "none of funnel, variants"),
+        (("everything",), "none of funnel, emails"),
         (("--by", "color"), "none of rep, sequence"),
         (("--period", "day"), "none of week, month"),
         (("--since", "01.02.2026"), "write it like 2026-03-02"),

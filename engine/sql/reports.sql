@@ -41,3 +41,16 @@ ORDER BY place DESC, at DESC;
 -- name: asked_clients()
 SELECT DISTINCT e.client, e.sequence FROM outbox o JOIN enrollment e ON e.id = o.enrollment
 WHERE o.state = 'sent' AND o.contact = e.client;
+
+-- name: emailed()
+-- Every email that went to somebody, also what came back; one that was refused at once has no other time than its deadline.
+SELECT o.id, o.contact, e.sequence, o.step, o.template, o.mailbox AS rep, o.state, coalesce(o.sent_at, o.deadline) AS at
+FROM outbox o JOIN enrollment e ON e.id = o.enrollment
+WHERE o.state IN ('sent', 'refused') AND o.contact <> '' AND coalesce(o.sent_at, o.deadline) IS NOT NULL
+ORDER BY at, o.id;
+
+-- name: answers_by_contact()
+SELECT contact, event, received_at AS at FROM inbound
+WHERE contact <> '' AND rule <> 'copy'
+  AND event IN ('reply', 'confirmed', 'declined', 'named', 'introduced', 'unsubscribed', 'complained')
+ORDER BY received_at, id;
