@@ -22,6 +22,7 @@ from engine import enrollments, inbox, outbox, triggers
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
+from engine.core import compose
 from engine.core.model import OutboxMessage, OutboxState
 from engine.database import Unusable
 from engine.imap import Fetched, Position, Unreadable
@@ -331,7 +332,7 @@ class Daemon:
 
         async with self._leased(message.mailbox):
             result = await self._sessions[message.mailbox].deliver(
-                message.mailbox, message.recipient, message.raw, before_body=before_body
+                message.mailbox, message.recipient, message.raw, before_body=before_body, bcc=message.bcc
             )
         await self._in_store(lambda inst: outbox.record(inst, claimed, result, self.clock.now()))
         if not isinstance(result, Accepted):
@@ -361,7 +362,7 @@ class Daemon:
         for message in unfiled:
             if not await self._in_store(lambda inst: files_sent(inst, mailbox)):
                 at = message.sent_at or self.clock.now()
-                append = self._watcher.append_sent(address, message.raw, at)
+                append = self._watcher.append_sent(address, compose.own_copy(message.raw, message.bcc), at)
                 try:
                     if not await asyncio.wrap_future(append):
                         return

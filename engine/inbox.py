@@ -219,9 +219,27 @@ def _theirs(
             Match("token", None, token),
             replace(reading, events=(Event.UNSUBSCRIBED,), rule="unsubscribe:token"),
         )
-    if found.rule == "maybe" and reading.event in HUMAN:
+    if found.rule == "copy" and reading.event in match.REPORTS:
+        return _copy_reported(inst, row, reading, found, now)
+    if found.rule == "maybe" and reading.event in HUMAN | match.REPORTS:
         reading = replace(reading, events=(Event.REPLY,), rule=f"maybe:{reading.rule}", people=())
     return _decided(inst, row, reading, found, now)
+
+
+def _copy_reported(inst: Installation, row: InboundMessage, reading: Reading, found: Match, now: datetime) -> Received:
+    """About a copy in Bcc: the address may be dead for good, and the email itself went where it should."""
+    contact, final = found.contact, reading.event in FINAL
+    assert contact is not None, "a copy is matched by whose it was"
+    why = "a copy in Bcc did not arrive" + (": the address is suppressed" if final else "")
+    kept = replace(
+        row, event=str(reading.event), rule=reading.rule, matched=found.rule, contact=contact.id, decision=why
+    )
+    if not inst.store.add_inbound(kept):  # another daemon was faster
+        return Received(None, "")
+    inst.store.tell(now, "heard", f"{reading.event} ({reading.rule}): {why}", contact.id, "", kept.id)
+    if final:
+        suppress(inst, contact.id, str(reading.event), now, kept.id)
+    return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {why}")
 
 
 def _settled_by(inst: Installation, found: Match, now: datetime) -> None:
@@ -246,16 +264,19 @@ def _reader(inst: Installation, mailbox: str, message: Message) -> Reader:
 
 
 def _unsubscribed(inst: Installation, message: Message) -> Contact | None:
-    """The List-Unsubscribe link of one of our emails was used: its token names the person, whoever's program sent it."""
+    """The List-Unsubscribe link of one of our emails was used: its token names the person, whoever's program sent it. The client
+    who had a copy of it in Bcc asks for themselves."""
     found = _TOKEN.search(message.subject)
     enrollment = inst.store.enrollment(found[2]) if found else None
     contact = inst.store.contact(enrollment.contact) if enrollment else None
     if not found or not enrollment or not contact:
         return None
     client = inst.store.contact(enrollment.client)
-    for asker in filter(None, (contact, client)):
+    people = [contact, *([client] if client else [])]
+    sender = inst.store.contact_at(message.sender.email)
+    for asker in people:
         if unsubscribe_token(inst, enrollment, asker.email) == found[1].lower():
-            return asker
+            return sender if sender in people else asker
     return None
 
 
@@ -344,10 +365,11 @@ def _final_beside(
 
 
 def _tell_outreach(inst: Installation, chosen: Enrollment, heard: Heard, now: datetime) -> None:
-    """What already goes to the prospect on its own hears of the introduction too."""
+    """What already goes to the prospect on its own hears of the introduction too; what has just been started by it knows it."""
     for prospect in heard.people:
         for other in inst.store.enrollments_about(prospect):
-            if other.client == chosen.client and other.contact != chosen.contact and other.state in RUNNING:
+            beside = other.client == chosen.client and other.contact != chosen.contact and other.cause != heard.message
+            if beside and other.state in RUNNING:
                 happen(inst, other.id, replace(heard, step=""), now, heard.message)
 
 

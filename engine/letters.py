@@ -18,7 +18,7 @@ from engine.core.machine import find
 from engine.core.model import Contact, Enrollment, OutboxMessage, Person, Referral
 from engine.core.needs import person, typed
 from engine.core.render import Rendered
-from engine.core.sequence import Sequence, Step
+from engine.core.sequence import Role, Sequence, Step
 from engine.installation import Installation
 from engine.store import ThreadMail
 
@@ -28,7 +28,7 @@ UNSUBSCRIBE_TOKEN_DIGITS = 20
 
 @dataclass(frozen=True)
 class Frozen:
-    """An email as it goes out. `raw` are its bytes, `thread` the thread that it belongs to."""
+    """An email as it goes out. `raw` are its bytes, `thread` the thread that it belongs to, `bcc` who gets them unseen."""
 
     recipient: Person
     contact: str
@@ -40,6 +40,7 @@ class Frozen:
     own_id: str
     thread: str
     template: str
+    bcc: tuple[str, ...] = ()
 
 
 def sequence_of(inst: Installation, enrollment: Enrollment) -> Sequence:
@@ -161,7 +162,10 @@ def template_of(step: Step, contact: str) -> str:
 
 def recipient_of(inst: Installation, enrollment: Enrollment, sequence: Sequence, step: Step) -> Contact | None:
     """The contact to whom this step's email goes, None when it is the rep."""
-    role = step.to or sequence.to
+    return _in_role(inst, enrollment, step.to or sequence.to)
+
+
+def _in_role(inst: Installation, enrollment: Enrollment, role: Role) -> Contact | None:
     if role == "rep":
         return None
     if role == "client":
@@ -169,6 +173,16 @@ def recipient_of(inst: Installation, enrollment: Enrollment, sequence: Sequence,
     known = enrollment.variables.get("prospect") or {}
     found = inst.store.contact_at(known["email"]) if known.get("email") else None
     return found or inst.store.contact(enrollment.contact)
+
+
+def _copies(inst: Installation, enrollment: Enrollment, step: Step, to: Person) -> tuple[str, ...]:
+    """Who is in Bcc: nobody who asked for no more mail, whose address is dead or forgotten, or who gets it anyway."""
+    if not step.bcc:
+        return ()
+    contact = _in_role(inst, enrollment, step.bcc)
+    address = contact.email if contact else enrollment.rep
+    wanted = "@" in address and address != to.email and not inst.store.suppressed(address)
+    return (address,) if wanted else ()
 
 
 def render(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> Rendered:
@@ -224,6 +238,7 @@ def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, no
         own_id,
         thread,
         template_of(step, enrollment.contact),
+        _copies(inst, enrollment, step, to),
     )
 
 

@@ -21,7 +21,7 @@ from engine.enrollments import finish_drafts
 from engine.installation import Installation
 from engine.letters import Frozen, write
 from engine.rows import instant, micros
-from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
+from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Missed, Refused, Result, Unreachable
 
 #: A follow-up leaves only if the mailbox was read to its end so shortly before its body is written.
 READ_FRESH = timedelta(seconds=60)
@@ -149,6 +149,7 @@ def _in_its_place(inst: Installation, message: OutboxMessage, now: datetime) -> 
         inst.store.withdraw_one(message, "the enrollment has moved on")
         return None
     known = message.follow_up or bool(message.contact and inst.store.knows(message.contact, message.mailbox))
+    known = known or bool(enrollment.cause)  # whoever is in the thread that it answers may have said more since
     return replace(message, follow_up=known, revision=enrollment.revision, deadline=now + ATTEMPT_TIME)
 
 
@@ -179,19 +180,20 @@ def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> Outbox
         text=letter.text,
         raw=letter.raw,
         template=letter.template,
+        bcc=letter.bcc,
         version=inst.library.version,
     )
 
 
 def seen(letter: Frozen) -> str:
     """What the rep sees of an email, as digests by its parts: an approval is for these and no others."""
-    parts = (letter.recipient.email, letter.subject, letter.text, letter.html)
+    parts = (letter.recipient.email, letter.subject, letter.text, letter.html, " ".join(letter.bcc))
     return " ".join(hashlib.sha256(part.encode()).hexdigest()[:SEEN_DIGITS] for part in parts)
 
 
 def _changed_since(approved: str, letter: Frozen) -> str:
     """Which part is not any more as the rep approved it; nothing where all is, or nobody was asked."""
-    pairs = zip(("recipient", "subject", "text", "layout"), approved.split(), seen(letter).split(), strict=False)
+    pairs = zip(("recipient", "subject", "text", "layout", "Bcc"), approved.split(), seen(letter).split(), strict=False)
     changed = next((name for name, was, now in pairs if was != now), "")
     return f"its {changed} has changed since it was approved" if changed else ""
 
@@ -236,8 +238,8 @@ def record(inst: Installation, claim: Claim, result: Result, now: datetime) -> N
     message, store = claim.message, inst.store
     with store.transaction():
         match result:
-            case Accepted(text):
-                _sent(inst, message, now, text)
+            case Accepted(text, missed):
+                _sent(inst, message, now, text, missed)
             case Refused(text=text, enhanced=enhanced, scope=scope):
                 _refused(inst, message, f"{enhanced} {text}".strip(), scope == "address", now)
             case InDoubt(text):
@@ -258,10 +260,16 @@ def record(inst: Installation, claim: Claim, result: Result, now: datetime) -> N
                 _back(inst, claim, now, now, message.deferrals, "something came first")
 
 
-def _sent(inst: Installation, message: OutboxMessage, now: datetime, note: str) -> None:
-    if not inst.store.record_sent(message, now, note):
+def _sent(inst: Installation, message: OutboxMessage, now: datetime, note: str, missed: tuple[Missed, ...]) -> None:
+    """Sent is sent, also where a copy was refused: the recipient has it, and gets it no second time for the copy's sake."""
+    without = "".join(f"; no copy to {each.address}: {each.text}" for each in missed)
+    if not inst.store.record_sent(message, now, note + without):
         return
-    _tell(inst, message, now, "sent", f"sent {message.step} to {message.recipient}: {message.subject}")
+    _tell(inst, message, now, "sent", f"sent {message.step} to {message.recipient}: {message.subject}{without}")
+    for each in missed:
+        contact = inst.store.contact_at(each.address)
+        if each.dead and contact:
+            suppress(inst, contact.id, str(Event.BOUNCED), now, message.id)
     happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
     contacted(inst, message, now)
 

@@ -156,6 +156,8 @@ def _notes(step: Step) -> Iterator[str]:
         yield f"compares {' and '.join(step.variants)}"
     if step.late != "ask":
         yield "sent however late it is" if step.late == "send" else "left out when it is overdue"
+    if step.bcc:
+        yield f"the {step.bcc} gets it in Bcc"
     if step.thread:
         yield {"new": "in a thread of its own", "answer": "in the thread of the answer"}.get(step.thread, step.thread)
     if step.window:

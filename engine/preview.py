@@ -34,7 +34,8 @@ WHY = "a preview"
 
 @dataclass(frozen=True)
 class Previewed:
-    """One email: `to` and `sender` as their headers have them, `raw` the bytes that would leave the mailbox of `rep`."""
+    """One email: `to` and `sender` as their headers have them, `bcc` as none has it, `raw` the bytes that would leave the mailbox
+    of `rep`."""
 
     step: str
     rep: str
@@ -44,6 +45,7 @@ class Previewed:
     text: str
     html: str
     raw: bytes
+    bcc: str = ""
 
 
 def letters_of(
@@ -140,6 +142,7 @@ def _written(inst: Installation, enrollment: Enrollment, sequence: Sequence, ste
         letter.text,
         letter.html,
         letter.raw,
+        ", ".join(letter.bcc),
     )
 
 

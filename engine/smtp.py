@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Literal
 
@@ -28,10 +28,20 @@ TEXT_MAX = 500
 
 
 @dataclass(frozen=True)
+class Missed:
+    """Somebody in Bcc whom the server did not take. `dead`: the address does not exist."""
+
+    address: str
+    text: str
+    dead: bool
+
+
+@dataclass(frozen=True)
 class Accepted:
-    """The server has taken the responsibility for the message."""
+    """The server has taken the responsibility for the message, but for the copies that it `missed`."""
 
     text: str
+    missed: tuple[Missed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,16 +123,24 @@ class Session:
         self._turn = asyncio.Lock()
 
     async def deliver(
-        self, sender: str, recipient: str, raw: bytes, *, before_body: Callable[[], Awaitable[bool]]
+        self,
+        sender: str,
+        recipient: str,
+        raw: bytes,
+        *,
+        before_body: Callable[[], Awaitable[bool]],
+        bcc: Sequence[str] = (),
     ) -> Result:
-        """Send these bytes to one recipient.
+        """Send these bytes to one recipient, and to whoever is in `bcc`, in one transaction (RFC 5321 §3.3).
 
-        `before_body` is awaited after the server's 354 and before the first byte of the body; when it gives False or
-        raises, the connection is closed and nothing was sent. Every failure of server or network is a Result."""
+        What becomes of the message is what becomes of it for the recipient: where they are refused no copy is sent either, and
+        a copy that is refused stops nothing. `before_body` is awaited after the server's 354 and before the first byte of the body;
+        when it gives False or raises, the connection is closed and nothing was sent. Every failure of server or network is a
+        Result."""
         async with self._turn:
             if (forbidden := objection(self._account)) is not None:
                 return Unreachable(forbidden)
-            result = await self._attempt(sender, recipient, raw, before_body)
+            result = await self._attempt(sender, recipient, raw, before_body, bcc)
             self._fresh_until = time.monotonic() + FRESH_SECONDS if isinstance(result, Accepted) else 0.0
             return result
 
@@ -144,8 +162,14 @@ class Session:
         self._drop()
 
     async def _attempt(
-        self, sender: str, recipient: str, raw: bytes, before_body: Callable[[], Awaitable[bool]]
+        self,
+        sender: str,
+        recipient: str,
+        raw: bytes,
+        before_body: Callable[[], Awaitable[bool]],
+        bcc: Sequence[str],
     ) -> Result:
+        several = False  # recipients
         phase, in_step = Phase.LOGIN, False  # in step: the server waits for a command, so the connection may be kept
         try:
             smtp = await self._connected()
@@ -153,10 +177,14 @@ class Session:
                 in_step = True
                 return unable
             phase = Phase.MAIL
-            encoding = "ascii" if (sender + recipient).isascii() else "utf-8"
+            encoding = "ascii" if "".join((sender, recipient, *bcc)).isascii() else "utf-8"
+            if encoding == "utf-8" and not smtp.supports_extension("smtputf8"):
+                encoding = "ascii"  # it is one in Bcc: without them
             await smtp.mail(sender, options=mail_options(smtp, encoding), encoding=encoding)
             phase = Phase.RCPT
             await smtp.rcpt(recipient, encoding=encoding)
+            missed = await missed_copies(smtp, bcc, encoding)
+            several = len(missed) < len(bcc)
             phase = Phase.DATA
             start = await smtp.execute_command(b"DATA")
             if start.code != 354:
@@ -169,12 +197,12 @@ class Session:
             phase = Phase.BODY
             answer = await smtp.protocol.read_response(timeout=self._timeouts.answer)
             in_step = answer.code != 421
-            return verdict(phase, answer.code, answer.message)
+            return for_all(verdict(phase, answer.code, answer.message), several, missed)
         except (SMTPException, OSError, SecretError) as error:
             # An answer in good order (a refused recipient) leaves the connection usable; anything else does not.
             code = error.code if isinstance(error, SMTPResponseException) else 0
             in_step = phase is not Phase.LOGIN and 400 <= code < 600 and code != 421
-            return self._failure(phase, error)
+            return for_all(self._failure(phase, error), several)
         finally:
             if not in_step:
                 self._drop()  # also when cancelled: aiosmtplib would keep a connection that is out of step
@@ -314,7 +342,7 @@ def verdict(phase: Phase, code: int, message: str) -> Result:
 
 
 def is_dead(phase: Phase, enhanced: str, text: str) -> bool:
-    """Does this refusal say that the recipient does not exist? There is one recipient, so DATA may say it as well."""
+    """Does this refusal say that the recipient does not exist? Where there is one recipient, DATA may say it as well."""
     if phase is Phase.MAIL:
         return False
     if enhanced:
@@ -338,6 +366,33 @@ def on_the_wire(raw: bytes) -> bytes:
     """CRLF line ends, doubled leading dots, the final dot (RFC 5321 §2.3.8, §4.5.2)."""
     lines = LINE_END.sub(b"\r\n", raw)
     return LEADING_DOT.sub(b"..", lines) + (b"" if lines.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+
+
+async def missed_copies(smtp: aiosmtplib.SMTP, bcc: Sequence[str], encoding: str) -> tuple[Missed, ...]:
+    """Names those in Bcc to the server; returns whom it does not take. Raises SMTPResponseException when it takes leave (421)."""
+    missed = []
+    for address in bcc:
+        try:
+            if encoding == "ascii" and not address.isascii():
+                raise SMTPResponseException(553, "5.6.7 the server takes no addresses beyond ASCII")
+            await smtp.rcpt(address, encoding=encoding)
+        except SMTPResponseException as error:
+            if not 400 <= error.code < 600 or error.code == 421:
+                raise
+            said = verdict(Phase.RCPT, error.code, error.message)
+            dead = isinstance(said, Refused) and said.scope == "address"
+            missed.append(Missed(address, f"{error.code} {clean(error.message)}", dead))
+    return tuple(missed)
+
+
+def for_all(result: Result, several: bool, missed: tuple[Missed, ...] = ()) -> Result:
+    """An answer to the whole message is about all recipients at once: of several it cannot say which is dead."""
+    match result:
+        case Accepted():
+            return replace(result, missed=missed)
+        case Refused() if several:
+            return replace(result, scope="message")
+    return result
 
 
 def cannot_address(smtp: aiosmtplib.SMTP, sender: str, recipient: str) -> Refused | None:

@@ -365,7 +365,7 @@ class Store:
     def freeze(self, message: OutboxMessage) -> OutboxMessage | None:
         """The claim. None when somebody else has it, or it was withdrawn."""
         row = row_of(message)
-        frozen = "message_id own_id thread subject text raw template version follow_up"
+        frozen = "message_id own_id thread subject text raw template version follow_up bcc"
         names = ("id", "token", "revision", "deadline", *frozen.split())
         got = self.database.row("freeze", **{name: row[name] for name in names})
         return None if got is None else replace(message, state=OutboxState.CLAIMED, token=got["token"])

@@ -488,6 +488,36 @@ async def test_an_unknown_recipient_is_refused_and_the_next_message_still_goes(p
         assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=gate), Accepted)
 
 
+async def test_a_copy_in_bcc_arrives_and_one_that_is_refused_stops_nothing(
+    postfix: servers.Postfix, dovecot: servers.Dovecot
+) -> None:
+    raw = RAW.replace(b"one@", b"copied@")
+    async with session(rep(postfix), Timeouts()) as smtp:
+        bcc = ("nobody@acme.test", "lee@acme.test")
+        result = await smtp.deliver(REP, CLIENT, raw, before_body=Gate(), bcc=bcc)
+        assert isinstance(result, Accepted)
+        assert [(m.address, m.dead, m.text[:9]) for m in result.missed] == [("nobody@acme.test", True, "550 5.1.1")]
+    for who in (CLIENT, "lee@acme.test"):
+        await asyncio.to_thread(arrives, dovecot, who, b"copied@demo.test")
+
+
+async def test_where_the_recipient_is_refused_no_copy_is_sent() -> None:
+    gate = Gate()
+    with failing(rcpt="550 5.1.1 no such user") as server:
+        async with session(server.account()) as smtp:
+            refused = await smtp.deliver(REP, CLIENT, RAW, before_body=gate, bcc=("lee@acme.test",))
+        assert isinstance(refused, Refused) and refused.scope == "address"
+    assert (gate.asked, server.accepted) == (0, [])
+
+
+@pytest.mark.parametrize("phase", ["data", "body"])
+async def test_a_refusal_of_the_whole_message_blames_no_one_of_several(phase: str) -> None:
+    with failing(**{phase: "550 5.1.1 no such user"}) as server:
+        async with session(server.account()) as smtp:
+            refused = await smtp.deliver(REP, CLIENT, RAW, before_body=Gate(), bcc=("lee@acme.test",))
+    assert isinstance(refused, Refused) and refused.scope == "message"
+
+
 async def test_a_greylisted_message_goes_at_the_second_try(postfix: servers.Postfix) -> None:
     postfix.greylist("lee@acme.test")
     async with session(rep(postfix), Timeouts()) as smtp:

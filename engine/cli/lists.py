@@ -299,15 +299,16 @@ def _draft_since(config: Config, store: Store, draft: OutboxMessage) -> str:
 
 
 def _draft_json(inst: Installation, draft: OutboxMessage) -> dict[str, Any]:
-    subject, text = _draft_words(inst, draft)
+    letter = _draft_letter(inst, draft)
     return {
         "id": draft.id,
         "to": draft.recipient,
+        "bcc": list(letter.bcc),
         "about": _draft_about(inst.store, draft),
         "since": stamp(draft.not_before, zone_of(inst.config, None, draft.mailbox)),
         "note": draft.note,
-        "subject": subject,
-        "text": text,
+        "subject": letter.subject,
+        "text": letter.text,
     }
 
 
@@ -344,12 +345,15 @@ def show_draft(handle: str, config: Path) -> None:
     """One draft, as it would leave now."""
     inst = working(configuration(config))
     draft = _draft(inst, handle)
-    _say_draft(draft, *_draft_words(inst, draft))
+    _say_draft(draft, _draft_letter(inst, draft))
 
 
-def _say_draft(draft: OutboxMessage, subject: str, text: str) -> None:
-    say(f"From: {draft.mailbox}\nTo: {draft.recipient}\nSubject: {subject}\n")
-    say(text.rstrip())
+def _say_draft(draft: OutboxMessage, letter: Frozen) -> None:
+    say(f"From: {draft.mailbox}\nTo: {draft.recipient}")
+    if letter.bcc:
+        say(f"Bcc: {', '.join(letter.bcc)}")
+    say(f"Subject: {letter.subject}\n")
+    say(letter.text.rstrip())
 
 
 @list_drafts.command("approve", epilog=example("whoelse drafts approve 1f3a"))
@@ -362,7 +366,7 @@ def approve_draft(handle: str, config: Path) -> None:
     inst = working(configuration(config))
     draft = _draft(inst, handle)
     letter = _draft_letter(inst, draft)
-    _say_draft(draft, letter.subject, letter.text)
+    _say_draft(draft, letter)
     _let_go(inst, draft, shown=seen(letter))
 
 

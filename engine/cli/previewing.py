@@ -70,14 +70,17 @@ def preview(
     if send_to:
         _send_tests(inst, letters, send_to)
     elif as_json:
-        fields = ("step", "to", "subject", "text", "html")
+        fields = ("step", "to", "bcc", "subject", "text", "html")
         print_json([{name: getattr(letter, name) for name in fields} for letter in letters])
     elif html:
         _show_page(page(sequence, letters))
     else:
         for letter in letters:
             say(f"--- {letter.step}")
-            say(f"From: {letter.sender}\nTo: {letter.to}\nSubject: {letter.subject}\n")
+            say(f"From: {letter.sender}\nTo: {letter.to}")
+            if letter.bcc:
+                say(f"Bcc: {letter.bcc}")
+            say(f"Subject: {letter.subject}\n")
             say(letter.text.rstrip() + "\n")
 
 

@@ -131,6 +131,12 @@ def compose(letter: Letter) -> bytes:
     return "".join([f"{name}: {value}\r\n" for name, value in _headers(letter) if value]).encode() + body
 
 
+def own_copy(raw: bytes, bcc: tuple[str, ...]) -> bytes:
+    """The sender's copy of a letter, which alone says who got it in Bcc (RFC 5322 §3.6.3)."""
+    addresses = ", ".join(_address(Person("", address)) for address in bcc)
+    return f"Bcc: {addresses}\r\n".encode() + raw if bcc else raw
+
+
 def _headers(letter: Letter) -> list[tuple[str, str]]:
     return [
         ("From", _address(letter.sender)),

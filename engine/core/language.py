@@ -30,7 +30,7 @@ UNHEARD = (Event.AUTO_REPLY, Event.DELAYED, Event.IGNORED)
 HANDLED = tuple(event.value for event in Event if event not in UNHEARD)
 
 _MAIL = ("email", "variants")
-_ONLY_WITH = {"block": ("task",), **dict.fromkeys(("approve", "attach", "thread", "to", "when", "late"), _MAIL)}
+_ONLY_WITH = {"block": ("task",), **dict.fromkeys(("approve", "attach", "bcc", "thread", "to", "when", "late"), _MAIL)}
 _LENGTH_SCHEMA = {"type": "string", "pattern": f"^{LENGTH}$"}
 _AT_SCHEMA = {"type": "string", "pattern": rf"^{NAME}(?:\s*[+-]\s*{LENGTH})?$"}
 
@@ -314,6 +314,7 @@ STEP = {
     "aside": Key(shapes.flag, "reached by goto only, never in the normal order"),
     "when": Key(WHEN, "handlers that beat the sequence's from this email until the next"),
     "to": Key(shapes.choice(*ROLES), "whose inbox this email goes to"),
+    "bcc": Key(shapes.choice(*ROLES), "who gets a copy that the others do not see"),
     "thread": Key(shapes.choice(*THREADS), "which thread this email goes on in"),
     "window": Key(WINDOW, "when it may be sent (named in the config)"),
     "approve": Key(shapes.flag, "a draft waits for the rep's word"),

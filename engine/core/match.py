@@ -22,8 +22,8 @@ REPORTS = frozenset({Event.BOUNCED, Event.SOFT_BOUNCED, Event.DELAYED, Event.COM
 
 @dataclass(frozen=True)
 class Match:
-    """`rule` says how it was found ("reference", "own_id", "report", "sender", "quote", "maybe", or "" for not at all), `email`
-    is the one that is answered, if known, `contact` the person whose story it belongs to."""
+    """`rule` says how it was found ("reference", "own_id", "report", "sender", "quote", "copy", "maybe", or "" for not at all),
+    `email` is the one that is answered, if known, `contact` the person whose story it belongs to."""
 
     rule: str = ""
     email: OutboxMessage | None = None
@@ -43,23 +43,34 @@ class Known:
 
 
 def by_reference(message: Message, known: Known) -> Match:
-    """What In-Reply-To and References name (RFC 5322 §3.6.4), the nearest first; then our ids anywhere in the text."""
+    """What In-Reply-To and References name (RFC 5322 §3.6.4), the nearest first; then our ids anywhere in the text. Whoever had
+    a copy answers for themselves: it is no answer of the one to whom the email went."""
     ids = (*message.in_reply_to, *reversed(message.references))[:NAMED_IDS_MAX]
     if email := known.sent(dict.fromkeys(ids)):
-        return Match("reference", email, known.contact(email.contact))
+        return _copied_to(message.sender.email, email, known) or Match("reference", email, known.contact(email.contact))
     inside = _ID.findall(message.text[:200_000]) + _ID.findall(message.html[:200_000])
     if email := known.sent(list(dict.fromkeys(inside))[:NAMED_IDS_MAX]):
-        return Match("own_id", email, known.contact(email.contact))
+        return _copied_to(message.sender.email, email, known) or Match("own_id", email, known.contact(email.contact))
     return Match()
 
 
+def _copied_to(sender: str, email: OutboxMessage, known: Known) -> Match | None:
+    contact = known.at(sender)
+    return Match("copy", None, contact) if contact and contact.email in email.bcc else None
+
+
 def by_report(reading: Reading, known: Known) -> Match:
-    """A bounce is believed only when it names a message of ours, and a recipient of that message or none at all."""
+    """A bounce is believed only when it names a message of ours, and a recipient of that message or none at all. One of somebody
+    in Bcc is about them; one that does not say whom of several it means is a guess."""
     email = known.sent(reading.originals)
     if email is None:
         return Match()
-    if reading.recipients and email.recipient not in {r.lower() for r in reading.recipients}:
-        return Match()
+    failed = {r.lower() for r in reading.recipients}
+    if not failed and email.bcc:
+        return Match("maybe", email, known.contact(email.contact))
+    if failed and email.recipient not in failed:
+        copied = next((known.at(address) for address in email.bcc if address in failed), None)
+        return Match("copy", None, copied) if copied else Match()
     return Match("report", email, known.contact(email.contact))
 
 

@@ -215,7 +215,8 @@ class OutboxMessage:
     """One email of one step: unique over (enrollment, step, visit, try) among live ones. Text and bytes are empty until frozen.
 
     `not_before` moves with back-off and limits, `due_at` never does: the gate asks for a read of the mailbox after it. `seen`
-    are the digests of what the rep approved; empty where nobody was asked, or where the rep wrote the words."""
+    are the digests of what the rep approved; empty where nobody was asked, or where the rep wrote the words. `bcc` are addresses
+    that get the same bytes and stand in no header."""
 
     id: str
     enrollment: str
@@ -246,6 +247,7 @@ class OutboxMessage:
     approved_at: datetime | None = None
     filed_at: datetime | None = None
     seen: str = ""
+    bcc: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Step:
     aside: bool = False
     when: Mapping[str, Handler] = field(default_factory=dict)
     to: Role | None = None
+    bcc: Role | None = None
     thread: Thread | None = None
     window: str | None = None
     approve: bool = False

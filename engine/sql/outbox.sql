@@ -1,10 +1,10 @@
--- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, filed_at, note, seen)
+-- name: add_outbox(id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before, follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals, revision, approved_at, sent_at, filed_at, note, seen, bcc)
 INSERT INTO outbox (id, enrollment, step, visit, attempt, mailbox, contact, recipient, state, due_at, not_before,
   follow_up, message_id, own_id, thread, subject, text, raw, template, version, token, deadline, deferrals,
-  revision, approved_at, sent_at, filed_at, note, seen)
+  revision, approved_at, sent_at, filed_at, note, seen, bcc)
 VALUES (:id, :enrollment, :step, :visit, :attempt, :mailbox, :contact, :recipient, :state, :due_at, :not_before,
   :follow_up, :message_id, :own_id, :thread, :subject, :text, :raw, :template, :version, :token, :deadline,
-  :deferrals, :revision, :approved_at, :sent_at, :filed_at, :note, :seen)
+  :deferrals, :revision, :approved_at, :sent_at, :filed_at, :note, :seen, :bcc)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -38,11 +38,11 @@ SELECT * FROM outbox WHERE enrollment = :enrollment ORDER BY due_at, id;
 -- name: outbox_to(contact)
 SELECT * FROM outbox WHERE contact = :contact ORDER BY due_at, id;
 
--- name: freeze(id, token, revision, deadline, message_id, own_id, thread, subject, text, raw, template, version, follow_up)
+-- name: freeze(id, token, revision, deadline, message_id, own_id, thread, subject, text, raw, template, version, follow_up, bcc)
 -- The claim: only a queued row, once; from here on the bytes never change.
 UPDATE outbox SET state = 'claimed', token = token + 1, revision = :revision, deadline = :deadline,
   message_id = :message_id, own_id = :own_id, thread = :thread, subject = :subject, text = :text, raw = :raw,
-  template = :template, version = :version, follow_up = :follow_up, note = ''
+  template = :template, version = :version, follow_up = :follow_up, bcc = :bcc, note = ''
 WHERE id = :id AND state = 'queued' AND token = :token
 RETURNING token;
 
