@@ -28,6 +28,10 @@ from engine.database import Database, open_database
 from engine.rows import instant, micros, row_of, value_of
 
 
+#: The states in which few messages are, and for whose sake the daemon looks again and again.
+OPEN = frozenset({OutboxState.DRAFT, OutboxState.CLAIMED, OutboxState.DATA_STARTED, OutboxState.IN_DOUBT})
+
+
 @dataclass(frozen=True)
 class MailboxState:
     """What is known of a rep's mailbox. `read_at` is when the last read to its end began; an empty `files_sent` means unknown."""
@@ -348,7 +352,7 @@ class Store:
         return instant(row["at"]) if row and row["at"] is not None else None
 
     def outbox_in(self, state: OutboxState) -> list[OutboxMessage]:
-        return self._all(OutboxMessage, "outbox_in", state=str(state))
+        return self._all(OutboxMessage, "open_outbox_in" if state in OPEN else "outbox_in", state=str(state))
 
     def outbox_of(self, enrollment: str) -> list[OutboxMessage]:
         return self._all(OutboxMessage, "outbox_of", enrollment=enrollment)

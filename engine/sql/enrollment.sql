@@ -38,7 +38,7 @@ SELECT * FROM enrollment WHERE client = :client ORDER BY begun_at, id;
 SELECT * FROM enrollment WHERE root = :root ORDER BY begun_at, id;
 
 -- name: enrollments_about(prospect)
-SELECT * FROM enrollment WHERE prospect = :prospect ORDER BY begun_at, id;
+SELECT * FROM enrollment WHERE prospect = :prospect AND prospect <> '' ORDER BY begun_at, id;
 
 -- name: enrollments_in(state)
 SELECT * FROM enrollment WHERE state = :state ORDER BY begun_at, id;
@@ -56,6 +56,9 @@ SELECT sequence, state, count(*) AS n FROM enrollment GROUP BY sequence, state O
 -- name: begun_at_company(domain, company, email, root, since)
 -- Who at this company was enrolled since and has heard from it or will, other than by this family of enrollments.
 SELECT e.sequence, e.begun_at, c.email FROM enrollment e JOIN contact c ON c.id = e.contact
-WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company) OR c.email = :email)
+WHERE e.contact IN (
+    SELECT id FROM contact WHERE domain = :domain AND domain <> ''
+    UNION SELECT id FROM contact WHERE lower(company) = :company AND company <> ''
+    UNION SELECT id FROM contact WHERE email = :email)
   AND e.begun_at > :since AND e.root <> :root AND (e.answered <> '' OR e.state IN ('active', 'held', 'paused'))
 ORDER BY e.begun_at DESC;

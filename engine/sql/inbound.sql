@@ -18,19 +18,19 @@ UPDATE inbound SET event = :event, rule = :rule, decision = :decision, settled_a
 
 -- name: settle_inbound(contact, enrollment, now)
 UPDATE inbound SET settled_at = :now
-WHERE contact = :contact AND enrollment = :enrollment AND settled_at IS NULL;
+WHERE contact = :contact AND contact <> '' AND enrollment = :enrollment AND settled_at IS NULL;
 
 -- name: open_inbound_of(contact)
-SELECT * FROM inbound WHERE contact = :contact AND settled_at IS NULL ORDER BY received_at, id;
+SELECT * FROM inbound WHERE contact = :contact AND contact <> '' AND settled_at IS NULL ORDER BY received_at, id;
 
 -- name: open_inbound()
 SELECT * FROM inbound WHERE settled_at IS NULL ORDER BY received_at, id;
 
 -- name: inbound_of(contact)
-SELECT * FROM inbound WHERE contact = :contact ORDER BY received_at, id;
+SELECT * FROM inbound WHERE contact = :contact AND contact <> '' ORDER BY received_at, id;
 
 -- name: last_human_mail(contact, since)
-SELECT * FROM inbound WHERE contact = :contact AND received_at > :since
+SELECT * FROM inbound WHERE contact = :contact AND contact <> '' AND received_at > :since
   AND event IN ('reply', 'confirmed', 'declined', 'named', 'introduced', 'rep_wrote')
 ORDER BY received_at DESC LIMIT 1;
 
