@@ -27,7 +27,6 @@ from engine.core.model import (
 from engine.database import Database, open_database
 from engine.rows import instant, micros, row_of, value_of
 
-
 #: The states in which few messages are, and for whose sake the daemon looks again and again.
 OPEN = frozenset({OutboxState.DRAFT, OutboxState.CLAIMED, OutboxState.DATA_STARTED, OutboxState.IN_DOUBT})
 

@@ -367,7 +367,11 @@ class Story:
         """Nothing is on its way any more, and every answer has been read."""
         store = self.inst.store
         busy = (OutboxState.QUEUED, OutboxState.CLAIMED, OutboxState.DATA_STARTED)
-        if (self.sent == "server" and self.doubts()) or any(store.outbox_in(state) for state in busy) or len(self.read()) < len(self.answers):
+        if (
+            (self.sent == "server" and self.doubts())
+            or any(store.outbox_in(state) for state in busy)
+            or len(self.read()) < len(self.answers)
+        ):
             return False
         due = store.next_due()
         return due is None or due > datetime.now(UTC) + timedelta(days=1)

@@ -30,7 +30,7 @@ LAYERS = (
     ("simulate",),
     ("preview", "scenarios", "daemon"),
     ("run",),
-    ("demo", "web"),
+    ("demo", "web", "bench"),
     ("cli",),
     ("__main__",),
 )
@@ -46,7 +46,7 @@ STRANGERS = {
     "watcher": {"account", "imap", "poller"},
 }
 #: Only these may know what time it is; everybody else is told.
-CLOCKS = {"clock", "cli", "demo", "web", "run", "simulate", "__main__"}
+CLOCKS = {"clock", "cli", "demo", "web", "bench", "run", "simulate", "__main__"}
 
 WORLD = frozenset(
     [
@@ -100,6 +100,8 @@ DATABASE_NAMES = {"Conflict", "Unusable"}
 OPENERS = {"notebook": {"Database", "open_database"}, "copies": {"Database", "open_database"}}
 #: It copies whole tables, whatever is in them, from one database into another.
 COPIES = "copies"
+#: Its references are what others would write, without a store, and its crowds are too large to be enrolled.
+BENCH = "bench"
 DRIVERS = {"sqlite3", "psycopg"}
 
 
@@ -244,7 +246,7 @@ def state_statements(engine: Path) -> Iterator[str]:
 
 def statement_callers(module: Module) -> Iterator[str]:
     """Who reaches past the store."""
-    if module.member in ("store", "database"):
+    if module.member in ("store", "database", BENCH):
         return
     for source, name in imports(module.tree):
         if source.split(".")[0] in DRIVERS and module.member != COPIES:

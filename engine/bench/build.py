@@ -33,7 +33,7 @@ SUBJECTS = (
 )  # fmt: skip
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 OPTIONAL: dict[str, Any] = {
-    "text": "what matters", "number": 10, "list": ["one", "two"], "date": "2026-03-20", "datetime": "2026-03-20 10:00",
+    "text": "https://bench.example/it", "number": 10, "list": ["one", "two"], "date": "2026-03-20", "datetime": "2026-03-20 10:00",
     "person": {"name": "Barry Jones", "email": "barry@prospect.example", "company": "Prospect Ltd"},
 }  # fmt: skip
 #: What fills one template: its name, the values, language and zone.
@@ -72,7 +72,13 @@ def fillings_of(inst: Installation) -> Iterator[Filling]:
         wish = sample_wish(inst, key, AT)
         optional = {name: OPTIONAL[need.type] for name, need in sequence.needs.items() if need.optional}
         address = f"dana@{key.replace('_', '-')}-{language}.example"
-        entered = enroll(inst, replace(wish, email=address, values={**optional, **wish.values}, contact={**wish.contact, "language": language}), AT)
+        entered = enroll(
+            inst,
+            replace(
+                wish, email=address, values={**optional, **wish.values}, contact={**wish.contact, "language": language}
+            ),
+            AT,
+        )
         assert isinstance(entered, Enrollment), entered
         for step in sequence.steps:
             if step.email or step.variants:
@@ -92,7 +98,11 @@ def check(written: Letter) -> None:
     """Read back, it is the same letter."""
     read = message_from_bytes(compose.compose(written), policy=default)
     assert isinstance(read, EmailMessage)
-    parts = {part.get_content_type(): part.get_content().replace("\r\n", "\n") for part in read.walk() if not part.is_multipart()}
+    parts = {
+        part.get_content_type(): part.get_content().replace("\r\n", "\n")
+        for part in read.walk()
+        if not part.is_multipart()
+    }
     assert parts == {"text/plain": written.text, "text/html": written.html}
     assert read["Subject"] == written.subject
     (recipient,) = read["To"].addresses

@@ -12,12 +12,14 @@ from engine.core.model import Event, Reader
 from engine.reading import open_here
 
 SIZE_BYTES = 20_000
-ANSWER = "Hi Sam,\r\n\r\nthanks, but we would rather not introduce anybody at the moment.\r\n\r\nBest regards,\r\nDana\r\n"
+ANSWER = (
+    "Hi Sam,\r\n\r\nthanks, but we would rather not introduce anybody at the moment.\r\n\r\nBest regards,\r\nDana\r\n"
+)
 QUOTED = "> I wondered whether you had a chance to send Barry that note. Here it is again, one click.\r\n"
 HEAD = """\
 Return-Path: <dana@client.example>
 Delivered-To: rep0@bench.example
-Received: from mx.client.example (mx.client.example [192.0.2.7]) by mx.bench.example with ESMTPS id 4F2; Mon, 2 Mar 2026 09:30:01 +0100
+Received: from mx.client.example ([192.0.2.7]) by mx.bench.example with ESMTPS id 4F2; Mon, 2 Mar 2026 09:30:01 +0100
 Received: from [10.0.0.5] by mx.client.example with ESMTPSA id 9a1; Mon, 2 Mar 2026 09:30:00 +0100
 DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=client.example; s=k1; h=from:to:subject:date; bh=abc=; b=def=
 From: Dana Whitfield <dana@client.example>

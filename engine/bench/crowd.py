@@ -1,5 +1,5 @@
-"""Very many people of whom nothing is due: each a contact, an enrollment whose next step is weeks away, and one email that was sent.
-They are written past the store, in one statement a table, because a million could not be enrolled while somebody waits."""
+"""Very many people of whom nothing is due: each a contact, an enrollment whose next step is weeks away, and one email that was
+sent. They are written past the store, in one statement a table, because nobody waits until a million are enrolled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from engine.store import open_store
 
 NEXT = timedelta(days=20)
 CONTACTS = """
-INSERT INTO contact (id, email, domain, name, first_name, company, title, zone, country, subdivision, language, owner, aliases, fields)
+INSERT INTO contact (id, email, domain, name, first_name, company, title, zone, country, subdivision, language, owner,
+  aliases, fields)
 SELECT printf('c%010d', i), printf('dana%d@client%d.example', i, i), printf('client%d.example', i), 'Dana Whitfield', 'Dana',
   printf('Client %d', i), '', '', '', '', '', :rep, '[]', '{}' FROM crowd"""
 ADDRESSES = "INSERT INTO address (address, contact) SELECT email, id FROM contact"
@@ -50,7 +51,13 @@ def _made(ground: Ground, people: int, now: datetime) -> Config:
 
 
 def fill(store: Path, rep: str, people: int, now: datetime) -> None:
-    values = {"rep": rep, "people": people, "begun": micros(now - NEXT), "next": micros(now + NEXT), "variables": VARIABLES}
+    values = {
+        "rep": rep,
+        "people": people,
+        "begun": micros(now - NEXT),
+        "next": micros(now + NEXT),
+        "variables": VARIABLES,
+    }
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         for pragma in ("synchronous=OFF", "cache_size=-1000000", "foreign_keys=OFF"):
             connection.execute(f"PRAGMA {pragma}")
@@ -71,5 +78,7 @@ def sent_ids(store: Path, count: int) -> list[str]:
     with closing(sqlite3.connect(store)) as connection:
         (people,) = connection.execute("SELECT max(rowid) FROM outbox").fetchone()
         step = max(1, people // count)
-        rows = connection.execute("SELECT message_id FROM outbox WHERE rowid % :step = 0 LIMIT :count", {"step": step, "count": count})
+        rows = connection.execute(
+            "SELECT message_id FROM outbox WHERE rowid % :step = 0 LIMIT :count", {"step": step, "count": count}
+        )
         return [id for (id,) in rows]

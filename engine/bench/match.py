@@ -37,7 +37,8 @@ def measure(ground: Ground) -> Iterator[Row]:
         turns = ground.pick(2, 5 * REPLIES)
         note = f"{many:,} sent ids against {few:,}"
         yield compare(
-            "match", "<=", 1.2, timed(large, stores[0][1], turns), timed(small, stores[1][1], turns), "ms", pairs=ground.pairs, note=note,
+            "match", "<=", 1.2, timed(large, stores[0][1], turns), timed(small, stores[1][1], turns), "ms",
+            pairs=ground.pairs, note=note,
         )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""The project that is measured: the sequences and templates that ship, one more sequence of a single email, and as many mailboxes as
-a figure wants. Whoever is enrolled has written before, so every email is a follow-up and passes the gate."""
+"""The project that is measured: the sequences and templates that ship, one more sequence of a single email, and as many
+mailboxes as a figure wants. Whoever is enrolled has written before, so every email is a follow-up and passes the gate."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 from engine import enrollments, outbox, triggers
@@ -26,7 +26,7 @@ def measure(ground: Ground) -> Iterator[Row]:
 
 def row(ground: Ground, name: str, many: int, few: int, target: float) -> Row:
     now = datetime.now(UTC)
-    with closing_store(ground, many, now) as large, closing_store(ground, few, now) as small:
+    with among(ground, many, now) as large, among(ground, few, now) as small:
         turns = ground.pick(2, 300)
         note = f"{many:,} enrollments of which none is due, against {few:,}"
         return compare(
@@ -35,15 +35,11 @@ def row(ground: Ground, name: str, many: int, few: int, target: float) -> Row:
         )  # fmt: skip
 
 
-class closing_store:  # noqa: N801  reads as contextlib's
-    def __init__(self, ground: Ground, people: int, now: datetime) -> None:
-        self.inst = project.opened(with_crowd(ground, people, now))
-
-    def __enter__(self) -> Installation:
-        return self.inst
-
-    def __exit__(self, *_: object) -> None:
-        self.inst.store.close()
+@contextmanager
+def among(ground: Ground, people: int, now: datetime) -> Iterator[Installation]:
+    inst = project.opened(with_crowd(ground, people, now))
+    with closing(inst.store):
+        yield inst
 
 
 def idle(inst: Installation, now: datetime) -> None:

@@ -25,6 +25,7 @@ FILES = {
     "lists": ("replies", "tasks", "drafts", "doubts"),
     "editing": ("plan", "apply"),
     "keeping": ("backup", "restore", "migrate-store"),
+    "measuring": ("bench",),
 }
 
 
