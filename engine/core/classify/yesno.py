@@ -10,6 +10,8 @@ from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 #: What stands behind a no that is an answer.
 _STOP = re.compile(r"[,.!–—;:]|\s-\s")
+#: "No, that is no problem": an idiom right behind a no, in the place where `_masked` took it out.
+_REASSURES = re.compile(r"[^\w.!?·]*(?:\w+[^\w.!?·]+){0,3}·")
 NO_MAX = 14
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 _DECORATION = " .!;:-–…()" + "👍🙏😊🙂✅✔☑💯🎉😀😃😄\ufe0f"
@@ -18,7 +20,8 @@ YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 WORDS_OF_THE_ASK_MAX = 3000
 GREETING_WORDS_MAX = 4
-BARE_YES_WORDS_MAX = 14
+#: Beside a yes that does not say what it is a yes to, so many words may stand whose meaning is unknown.
+UNEXPLAINED_WORDS_MAX = 3
 CLOSING_WORDS_MAX = 3
 REGRET_WORDS_MAX = 45
 
@@ -48,10 +51,11 @@ def declined(evidence: Evidence) -> str:
     words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
     if len(words.split()) > NO_WORDS_MAX:
         return ""
-    hits = evidence.hits("no", words)
+    hits = [hit for hit in evidence.hits("no", words) if not _REASSURES.match(words, hit.end)]
     if not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
         nobody = evidence.hits("nobody", words)
-        hits, words = hits or nobody, _masked(words, nobody)
+        words = _masked(words, nobody)
+        hits = hits or ([] if phrasebook().has("leaves_open", words) else nobody)
     lone = _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
     lone = lone or (_regrets(evidence, words) if not hits else "")
     if not hits and not lone:
@@ -94,10 +98,19 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     """A bare yes answers what was asked. To "could you introduce me?" it is a promise, not a confirmation; only words of their own
     ("promise kept", "all three done") say what they mean."""
     book = phrasebook()
-    generic = all(book.equals("yes_generic", evidence.words[hit.start : hit.end]) for hit in hits)
+    said = [evidence.words[hit.start : hit.end] for hit in hits]
     if asks_to_confirm(evidence):
-        return generic and not _is_all_there_is(evidence)
+        return not _says_of_what(said, evidence) and not _is_all_there_is(evidence)
+    generic = all(book.equals("yes_generic", one) for one in said)
     return generic or evidence.says("future") is not None or book.has("asks_other", _asked(evidence))
+
+
+def _says_of_what(said: list[str], evidence: Evidence) -> bool:
+    """Whether a yes tells what it affirms: by itself ("all three") or in its sentence ("so yes: kept")."""
+    book = phrasebook()
+    return any(book.has("yes_of_what", one) for one in said) or any(
+        book.has("yes_said", sentence) for sentence in evidence.sentences if evidence.says("yes", sentence)
+    )
 
 
 def _asked(evidence: Evidence) -> str:
@@ -183,10 +196,20 @@ def _alone(evidence: Evidence, kind: str) -> str:
 
 
 def _is_all_there_is(evidence: Evidence) -> bool:
-    """Whether a bare yes is the message: short or beside praise, and nothing of what comes next ("Yes, let us talk")."""
+    """Whether a yes that does not say what it means is the whole message, beside thanks and praise: "Yes I saw this, I am in audits"
+    has more to say, and what that is nobody here knows."""
     if evidence.says("future") or evidence.says("softening"):
         return False
-    return len(evidence.words.split()) <= BARE_YES_WORDS_MAX or evidence.says("praise") is not None
+    return sum(_unexplained(sentence, evidence) for sentence in evidence.sentences) <= UNEXPLAINED_WORDS_MAX
+
+
+def _unexplained(sentence: str, evidence: Evidence) -> int:
+    """How many words of a sentence are no yes, no praise, no idiom, no greeting and none of the little words of any language."""
+    if _is_greeting(sentence) and not evidence.says("yes", sentence):
+        return 0
+    known = [hit for kind in ("yes", "yes_alone", "praise", "idioms") for hit in evidence.hits(kind, sentence)]
+    words = [word.strip(_DECORATION) for word in _masked(sentence, known).replace("·", " ").split()]
+    return sum(len(word) > 1 and not word.isdigit() and word not in phrasebook().stop_words for word in words)
 
 
 def _comes_first(evidence: Evidence) -> bool:
