@@ -119,6 +119,8 @@ TITLES = frozenset(
         "ms",
     ]
 )
+#: German writes these with a capital anywhere.
+POLITE = frozenset(["sie", "ihr", "ihre", "ihnen", "ihren", "ihrem", "ihrer"])
 LEGAL = re.compile(
     r"\b(?:GmbH|AG|KG|OHG|SE|Ltd|Limited|Inc|LLC|LLP|BV|B\.V|NV|SA|SAS|SARL|SL|S\.L|Srl|S\.r\.l|SpA|S\.p\.A|Oy|Oyj|AB|A/S|ApS|AS|"
     r"s\.r\.o|a\.s|Sp\. z o\.o|Co|Corp|plc|Lda|Ltda|Group|Holding)\b"
@@ -179,17 +181,18 @@ def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
     """Words that are capitals only because a sentence begins with them, or because their language writes them so."""
     bare = plain(word)
     book = phrasebook()
-    if bare in book.stop_words and bare != "will":
-        return True
-    if (
-        (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
-    ):  # Jan and Marco are names
-        return True
     begins = (
         at == 0
         or text[:at].rstrip(" \t*-•·\"'“(").endswith((".", "!", "?", ":", "\n", ";", ","))
         or not text[:at].strip()
     )
+    little = bare in book.stop_words and bare != "will"
+    if little and (begins or last or len(bare) < 3 or bare in POLITE):  # "ole" is Finnish, Ole Brodersen is not
+        return True
+    if (
+        (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
+    ):  # Jan and Marco are names
+        return True
     return begins and book.begins("lead", bare)
 
 

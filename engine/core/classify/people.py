@@ -5,7 +5,9 @@ written to. Whoever is only mentioned is not given: something in the text must s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 from engine.core.classify import names
 from engine.core.classify.evidence import Evidence
@@ -22,13 +24,17 @@ LIST_LINE_WORDS_MAX = 10
 CARD_WORDS_MAX = 40
 CARD_LINES_MAX = 6
 COMPANY_PREFIX_MIN = 4
+_TWO_WORDS = re.compile(r"(?=(?<!\w)([^\W\d_]{3,20}) ([^\W\d_]{2,20})(?!\w))")
+_AFTER_EMPLOYER = re.compile(r"(?: (?:in|of|aus|de|à|en|i|w) [\w -]{2,30})?\s*[,:–—(-]\s*")
 QUOTED_MAX = 6000
 
 _ADDRESS = re.compile(r"(?<![\w.+-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}")
 _SENTENCE = re.compile(
     r"(?<=[\w)\]@][.!?])(?<!\b[A-Za-z][.])"
-    r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSr\.)(?<!\bing\.)(?<!\bIng\.)(?<!\bProf\.)(?<!\bSig\.)\s+(?=\S)|\n"
+    r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSr\.)(?<!\bing\.)(?<!\bIng\.)(?<!\bProf\.)(?<!\bSig\.)(?<!\n\d\.)\s+(?=\S)|\n"
 )
+#: A sentence with the space behind it; a period inside an address ends none.
+_PIECE = re.compile(r"[^.!?\n]*(?:[.!?](?=\S)[^.!?\n]*)*(?:[.!?]+\s*|\n+|$)")
 _JA_NAME = re.compile(
     r"([\u4e00-\u9fff々ヶ]{1,4}(?:[ \u3000][\u4e00-\u9fff\u3040-\u30ff]{1,4})?|[\u30a0-\u30ffー]{2,8})(?=さん|様|氏|部長|課長|社長|"
     r"専務|常務|取締役|工場長|店長|さま)"
@@ -37,18 +43,37 @@ _JA_NAME = re.compile(
 
 def named(evidence: Evidence) -> tuple[Person, ...]:
     """The people whom this answer gives to contact; none where it withholds them or where nobody can be sure."""
-    text = evidence.cut.text[:TEXT_MAX]
-    if not text or evidence.says("hold"):
+    if evidence.says("hold"):
         return ()
+    text = _of_the_fit(evidence.cut.text[:TEXT_MAX], evidence)
     given = _with_address(text, evidence) if _sends_there(evidence) else []
-    if not given and evidence.says("lead"):
+    if not given and _leads(evidence, evidence.words):
         given = _with_address(evidence.cut.signature, evidence)[:1]
     given += [one for one in _with_company(text, evidence) if not any(_overlap(one, other) for other in given)]
     return tuple(dict.fromkeys(one for one in given if not _known(one, evidence)))[:PEOPLE_MAX]
 
 
+def _leads(evidence: Evidence, words: str) -> bool:
+    """Whether something sends the rep to somebody; "funny that you ask" does not."""
+    asked = phrasebook().find("not_lead", words)
+    return any(not any(one.start <= hit.start < one.end for one in asked) for hit in evidence.hits("lead", words))
+
+
+def _of_the_fit(text: str, evidence: Evidence) -> str:
+    """The text without the sentences about people who are said to be no match, each place kept: "they are too small" takes the
+    sentence before it along where it names nobody itself."""
+    pieces = _PIECE.findall(text)
+    unfit = {index for index, piece in enumerate(pieces) if evidence.says("unfit", plain(piece))}
+    unfit |= {index - 1 for index in unfit if index and not _names_somebody(pieces[index])}
+    return "".join(" " * len(piece) if index in unfit else piece for index, piece in enumerate(pieces))
+
+
+def _names_somebody(piece: str) -> bool:
+    return _ADDRESS.search(piece) is not None or any(len(run.words) > 1 for run in names.runs(piece, 0, len(piece)))
+
+
 def _sends_there(evidence: Evidence) -> bool:
-    if evidence.says("lead") is not None or len(evidence.words.split()) <= BARE_WORDS_MAX:
+    if _leads(evidence, evidence.words) or len(evidence.words.split()) <= BARE_WORDS_MAX:
         return True
     return _is_a_list(evidence) or _is_a_card(evidence)
 
@@ -156,6 +181,8 @@ def name_near(text: str, start: int, end: int, address: str, floor: int = 0) -> 
     best = max(ranked, key=lambda one: one[:3], default=None)
     if best and best[0] > 0:
         return names.base_form(best[3].text, address)
+    if not before and (typed := _in_small_letters(text[max(floor, start - REACH) : start], address)):
+        return typed
     full = [
         run
         for run in reversed(before)
@@ -166,6 +193,13 @@ def name_near(text: str, start: int, end: int, address: str, floor: int = 0) -> 
     ]
     block = [run for run in reversed(full) if _is_a_line(text, run)]
     return block[0].text if len(block) > 1 else full[0].text if full else ""
+
+
+def _in_small_letters(before: str, address: str) -> str:
+    """ "dev malhotra dev@…", typed with a thumb: the two words whose first is in the address."""
+    pairs = [" ".join(match.groups()).title() for match in _TWO_WORDS.finditer(before)]
+    fitting = [pair for pair in pairs if names.score(pair.split()[0], address) and not names.is_company(pair, address)]
+    return fitting[-1] if fitting else ""
 
 
 def _is_a_line(text: str, run: names.Run) -> bool:
@@ -202,7 +236,7 @@ def _han_name() -> re.Pattern[str]:
 
 def _with_company(text: str, evidence: Evidence) -> list[Person]:
     sentences = _joined_suggestions([one for one in _SENTENCE.split(text) if one and one.strip()])
-    leads = [evidence.says("lead", plain(one)) is not None for one in sentences]
+    leads = [_leads(evidence, plain(one)) for one in sentences]
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)
@@ -232,11 +266,10 @@ def _without_mark(sentence: str) -> str:
 
 def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
     found: list[Person] = []
-    all_runs = names.runs(sentence, 0, len(sentence))
-    for name, company in zip(all_runs, all_runs[1:], strict=False):
+    for name, company in _neighbours(sentence, evidence):
         if len(name.words) < 2 or any(char.isdigit() for char in name.text) or len(company.text) < 3:
             continue
-        if not _leads_to_company(sentence[name.end : company.start]) or _is_ours(name.text, company.text, evidence):
+        if _is_ours(name.text, company.text, evidence):
             continue
         if "de" in evidence.languages and not (
             name.titled
@@ -246,6 +279,31 @@ def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
             continue  # in German every noun has a capital
         found.append(Person(name=_uninflected(name, company, evidence), company=_with_legal_form(company, sentence)))
     return found
+
+
+def _neighbours(sentence: str, evidence: Evidence) -> Iterator[tuple[names.Run, names.Run]]:
+    """Names with the company that stands behind them ("Ann Lee at Lee Farms"), or before them ("the manager at Lee Farms, Ann Lee")."""
+    for one, other in pairwise(_without_jobs_and_places(sentence, evidence)):
+        employer = _employs_somebody(sentence[: one.start], evidence)
+        between = sentence[one.end : other.start]
+        if employer and _AFTER_EMPLOYER.fullmatch(between) and len(other.words) > 1 and not names.LEGAL.search(other.text):
+            yield other, one
+        elif not employer and _leads_to_company(between):
+            yield one, other
+
+
+def _without_jobs_and_places(sentence: str, evidence: Evidence) -> list[names.Run]:
+    """The capitals of a sentence but for "Geschäftsführer" and for the town of "in Poole"."""
+    runs = names.runs(sentence, 0, len(sentence))
+    jobs = [run for run in runs if len(run.words) == 1 and evidence.says("lead", plain(run.text))]
+    return [run for run in runs if run not in jobs and not sentence[: run.start].endswith(" in ")]
+
+
+def _employs_somebody(before: str, evidence: Evidence) -> bool:
+    """Whether the words before a name end in a job and "at": what follows is where somebody works."""
+    said = plain(before)
+    at = next((count for count in (1, 2) if phrasebook().equals("works_at", " ".join(said.split()[-count:]))), 0)
+    return at > 0 and evidence.says("lead", " ".join(said.split()[-at - 3 : -at])) is not None
 
 
 def _uninflected(name: names.Run, company: names.Run, evidence: Evidence) -> str:
