@@ -63,7 +63,7 @@ def _with_full_dates(found: list[Found], text: str) -> list[Found]:
     kept: list[Found] = []
     for index, one in enumerate(found):
         following = found[index + 1] if index + 1 < len(found) else None
-        beside = following is not None and following.start - one.end <= 8 and "|" not in text[one.end : following.start]
+        beside = following is not None and following.start - one.end <= 8 and _beside(text[one.end : following.start])
         if (
             one.weekly
             and not one.week_start
@@ -82,6 +82,11 @@ def _with_full_dates(found: list[Found], text: str) -> list[Found]:
             continue
         kept.append(one)
     return kept
+
+
+def _beside(between: str) -> bool:
+    """ "Monday, 24 August" is one day, "today and tomorrow, back Thursday" are two."""
+    return "|" not in between and not phrasebook().has("back", between)
 
 
 def _joins(between: str) -> bool:

@@ -109,7 +109,7 @@ def _says_of_what(said: list[str], evidence: Evidence) -> bool:
     """Whether a yes tells what it affirms: by itself ("all three") or in its sentence ("so yes: kept")."""
     book = phrasebook()
     return any(book.has("yes_of_what", one) for one in said) or any(
-        book.has("yes_said", sentence) for sentence in evidence.sentences if evidence.says("yes", sentence)
+        book.has("yes_kept", sentence) for sentence in evidence.sentences if evidence.says("yes", sentence)
     )
 
 
@@ -200,7 +200,8 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     has more to say, and what that is nobody here knows."""
     if evidence.says("future") or evidence.says("softening"):
         return False
-    return sum(_unexplained(sentence, evidence) for sentence in evidence.sentences) <= UNEXPLAINED_WORDS_MAX
+    unknown = [(_unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
+    return sum(count for count, _ in unknown) <= UNEXPLAINED_WORDS_MAX and all(not count for count, yes in unknown if yes)
 
 
 def _unexplained(sentence: str, evidence: Evidence) -> int:
