@@ -284,9 +284,15 @@ def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
 def _neighbours(sentence: str, evidence: Evidence) -> Iterator[tuple[names.Run, names.Run]]:
     """Names with the company that stands behind them ("Ann Lee at Lee Farms"), or before them ("the manager at Lee Farms, Ann Lee")."""
     for one, other in pairwise(_without_jobs_and_places(sentence, evidence)):
-        employer = _employs_somebody(sentence[: one.start], evidence)
         between = sentence[one.end : other.start]
-        if employer and _AFTER_EMPLOYER.fullmatch(between) and len(other.words) > 1 and not names.LEGAL.search(other.text):
+        aside = between.strip() == "(" and len(other.words) > 1
+        employer = _employs_somebody(sentence[: one.start], evidence, aside)
+        if (
+            employer
+            and _AFTER_EMPLOYER.fullmatch(between)
+            and len(other.words) > 1
+            and not names.LEGAL.search(other.text)
+        ):
             yield other, one
         elif not employer and _leads_to_company(between):
             yield one, other
@@ -299,11 +305,11 @@ def _without_jobs_and_places(sentence: str, evidence: Evidence) -> list[names.Ru
     return [run for run in runs if run not in jobs and not sentence[: run.start].endswith(" in ")]
 
 
-def _employs_somebody(before: str, evidence: Evidence) -> bool:
-    """Whether the words before a name end in a job and "at": what follows is where somebody works."""
+def _employs_somebody(before: str, evidence: Evidence, aside: bool) -> bool:
+    """Whether the words before a name end in a job and "at", or in "at" with a name in brackets to come: somebody works there."""
     said = plain(before)
     at = next((count for count in (1, 2) if phrasebook().equals("works_at", " ".join(said.split()[-count:]))), 0)
-    return at > 0 and evidence.says("lead", " ".join(said.split()[-at - 3 : -at])) is not None
+    return at > 0 and (aside or evidence.says("lead", " ".join(said.split()[-at - 3 : -at])) is not None)
 
 
 def _uninflected(name: names.Run, company: names.Run, evidence: Evidence) -> str:

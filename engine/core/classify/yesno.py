@@ -201,7 +201,26 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     if evidence.says("future") or evidence.says("softening"):
         return False
     unknown = [(_unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
-    return sum(count for count, _ in unknown) <= UNEXPLAINED_WORDS_MAX and all(not count for count, yes in unknown if yes)
+    if sum(count for count, _ in unknown) > UNEXPLAINED_WORDS_MAX:
+        return False
+    return all(not count for count, yes in unknown if yes) or (
+        _begins_with_yes(evidence) and not _names_a_day(evidence)
+    )
+
+
+def _begins_with_yes(evidence: Evidence) -> bool:
+    """ "Ja, habt ihr": a yes, and few words behind it. What says that it came first or is only nearly one stands before it."""
+    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    return bool(said) and any(hit.start == 0 for hit in evidence.hits("yes", _unaddressed(said[0], evidence)))
+
+
+def _names_a_day(evidence: Evidence) -> bool:
+    """Whoever speaks of a day speaks of what comes next."""
+    words = [word.strip(_DECORATION) for word in evidence.words.split()]
+    days = phrasebook().weekdays
+    return evidence.says("tomorrow") is not None or any(
+        word[:1].isdigit() or (len(word) > 2 and word in days) for word in words
+    )
 
 
 def _unexplained(sentence: str, evidence: Evidence) -> int:

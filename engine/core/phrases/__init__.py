@@ -1,6 +1,7 @@
 """The words by which mail is understood, by language, as data that ops can extend: one TOML file a language beside this module.
 This is the single place in the core that reads files, once, at first use. A phrase is plain words; `(a|b)` is a choice, `(a)?`
-may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending.
+may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending,
+`*` alone for any one word.
 
 Matching folds case, accents, apostrophes and commas away, and looks phrases up by their first word: its cost follows the length
 of the text, not the number of phrases."""
@@ -174,13 +175,15 @@ def _compiled(phrase: str) -> re.Pattern[str]:
 
 _FIRST = re.compile(r"\w+\*?")
 _PIECE = re.compile(
-    r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
+    r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<any>(?<![\w)])\*)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
 )
 
 
 def _source(piece: re.Match[str]) -> str:
     if piece["word"]:
         return rf"\b{piece['word']}" + (r"\w*" if piece["star"] else r"\b")
+    if piece["any"]:
+        return r"[\w-]+"
     if piece["gap"]:
         return rf"[^.!?|]{{0,{GAP_MAX}}}?"
     if piece["open"]:
