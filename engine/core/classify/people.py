@@ -282,7 +282,7 @@ def _pairs(sentence: str, evidence: Evidence) -> list[Person]:
 
 
 def _neighbours(sentence: str, evidence: Evidence) -> Iterator[tuple[names.Run, names.Run]]:
-    """Names with the company that stands behind them ("Ann Lee at Lee Farms"), or before them ("the manager at Lee Farms, Ann Lee")."""
+    """Names with the company that stands behind ("Ann Lee at Lee Farms") or before them ("the manager at Lee Farms, Ann Lee")."""
     for one, other in pairwise(_without_jobs_and_places(sentence, evidence)):
         between = sentence[one.end : other.start]
         aside = between.strip() == "(" and len(other.words) > 1

@@ -196,8 +196,8 @@ def _alone(evidence: Evidence, kind: str) -> str:
 
 
 def _is_all_there_is(evidence: Evidence) -> bool:
-    """Whether a yes that does not say what it means is the whole message, beside thanks and praise: "Yes I saw this, I am in audits"
-    has more to say, and what that is nobody here knows."""
+    """Whether a yes that does not say what it means is the whole message, beside thanks and praise: "Yes I saw this, I am in
+    audits" has more to say, and what that is nobody here knows."""
     if evidence.says("future") or evidence.says("softening"):
         return False
     unknown = [(_unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]

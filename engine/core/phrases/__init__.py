@@ -175,7 +175,8 @@ def _compiled(phrase: str) -> re.Pattern[str]:
 
 _FIRST = re.compile(r"\w+\*?")
 _PIECE = re.compile(
-    r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<any>(?<![\w)])\*)|(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
+    r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<any>(?<![\w)])\*)|"
+    r"(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
 )
 
 
