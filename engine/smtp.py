@@ -315,11 +315,6 @@ LIMITS = frozenset(
 LIMIT_PHRASES = re.compile(
     r"peak smtp relay limit|submission ?quota ?exceeded|throttling failure|daily user sending", re.I
 )
-#: RFC 3463 §3.2: 5.1.x is about an address; these two are about the sender's.
-SENDERS_ADDRESS = frozenset({"5.1.7", "5.1.8"})
-UNKNOWN_USER = re.compile(
-    r"(no such|unknown|invalid) (user|recipient|mailbox|address)|(user|recipient|mailbox) (unknown|not found)", re.I
-)
 
 
 def verdict(phase: Phase, code: int, message: str) -> Result:
@@ -342,12 +337,15 @@ def verdict(phase: Phase, code: int, message: str) -> Result:
 
 
 def is_dead(phase: Phase, enhanced: str, text: str) -> bool:
-    """Does this refusal say that the recipient does not exist? Where there is one recipient, DATA may say it as well."""
+    """Does this refusal say that the recipient does not exist, by the rule for what comes back by mail? Where there is one
+    recipient the answer to the body may say it as well, but there only a code counts: words may be those of the message."""
+    from engine.core.classify import severity  # half of the program's start, for what hardly ever happens
+
     if phase is Phase.MAIL:
         return False
-    if enhanced:
-        return enhanced.startswith("5.1.") and enhanced not in SENDERS_ADDRESS
-    return phase is Phase.RCPT and UNKNOWN_USER.search(text) is not None
+    by_code = severity.of_code([enhanced], None) if enhanced else None
+    by_words = severity.of_words(text) if phase is Phase.RCPT or by_code is severity.Severity.HARD else None
+    return (by_words or by_code) is severity.Severity.HARD
 
 
 def clean(text: str) -> str:

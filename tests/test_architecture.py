@@ -40,7 +40,7 @@ STRANGERS = {
     "store": {"core", "database", "rows"},
     "library": {"core"},
     "account": set[str](),
-    "smtp": {"account"},
+    "smtp": {"core", "account"},
     "imap": {"account"},
     "poller": {"account", "imap"},
     "watcher": {"account", "imap", "poller"},
