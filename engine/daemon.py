@@ -286,16 +286,7 @@ class Daemon:
 
     async def _next(self, mailbox: Mailbox) -> Nothing | None:
         """Sends one message, or says until when there is none to send."""
-        address = mailbox.address
-
-        def claim(inst: Installation) -> Claim | NeedsRead | Nothing:
-            now = self.clock.now()
-            epoch = self._lease(inst, address)
-            if epoch is None:
-                return Nothing(now + LEASE_RENEWAL, "another daemon has this mailbox")
-            return outbox.claim(inst, address, epoch, now)
-
-        match await self._in_store(claim):
+        match await self._in_store(lambda inst: self._claim(inst, mailbox.address)):
             case Nothing() as nothing:
                 return nothing
             case NeedsRead(message):
@@ -304,8 +295,15 @@ class Daemon:
                 await self._deliver(claimed)
         return None
 
+    def _claim(self, inst: Installation, address: str, follow_ups: bool = True) -> Claim | NeedsRead | Nothing:
+        now = self.clock.now()
+        epoch = self._lease(inst, address)
+        if epoch is None:
+            return Nothing(now + LEASE_RENEWAL, "another daemon has this mailbox")
+        return outbox.claim(inst, address, epoch, now, follow_ups)
+
     async def _read_first(self, mailbox: Mailbox, message: str) -> Nothing | None:
-        """The gate: no follow-up leaves before the mailbox was read to its end."""
+        """The gate: no follow-up leaves before the mailbox was read to its end. First contacts pass those that are held."""
         read = asyncio.wrap_future(self._watcher.read_now(mailbox.address))
         with contextlib.suppress(TimeoutError):
             if await asyncio.wait_for(read, READ_PATIENCE_SECONDS):
@@ -320,6 +318,10 @@ class Daemon:
                 inst.store.tell(self.clock.now(), "held", text, row.contact, row.enrollment, row.id)
 
         await self._in_store(hold)
+        first = await self._in_store(lambda inst: self._claim(inst, mailbox.address, follow_ups=False))
+        if isinstance(first, Claim):
+            await self._deliver(first)
+            return None
         return Nothing(self.clock.now() + READ_AGAIN, why)
 
     async def _deliver(self, claimed: Claim) -> None:

@@ -90,7 +90,7 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     contact = recipient_of(inst, enrollment, sequence, step) if step else inst.store.contact(enrollment.contact)
     config = inst.config
     place = inst.place(contact, enrollment.rep)
-    quiet = _quiet(inst, enrollment, contact, place, now)
+    quiet = quiet_until(inst, enrollment, contact, place, now)
 
     def refused(step: str, visit: int) -> int:
         states = [(m.step, m.visit, m.state) for m in inst.store.outbox_of(enrollment.id)]
@@ -108,7 +108,7 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     )
 
 
-def _quiet(
+def quiet_until(
     inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place, now: datetime
 ) -> tuple[datetime, str] | None:
     """The frequency cap: between unrelated sequences, and never before an answer to the person's own message. Of several late
@@ -122,8 +122,11 @@ def _quiet(
     last = inst.store.last_unrelated(contact.id, enrollment.root)
     if last is None:
         return None
-    until = inst.config.calendar.add(last[0], inst.config.frequency_cap, place)
-    return until, f"{contact.email} heard from {last[1]} less than {inst.config.frequency_cap.text} ago"
+    at, sequence, state = last
+    if state is OutboxState.CLAIMED:  # it is sent by then, or never was
+        return at, f"{contact.email} is just being written to by {sequence}"
+    until = inst.config.calendar.add(at, inst.config.frequency_cap, place)
+    return until, f"{contact.email} heard from {sequence} less than {inst.config.frequency_cap.text} ago"
 
 
 def happen(inst: Installation, id: str, happening: Happening, now: datetime, message: str = "") -> Decision | None:

@@ -16,7 +16,7 @@ from engine.core.calendar import to_utc
 from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
 from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
-from engine.decisions import happen, set_referral, suppress
+from engine.decisions import happen, quiet_until, set_referral, suppress
 from engine.enrollments import finish_drafts
 from engine.installation import Installation
 from engine.letters import Frozen, write
@@ -66,8 +66,11 @@ class Nothing:
     why: str = ""
 
 
-def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim | NeedsRead | Nothing:
-    """The next message of this mailbox that may leave at `now` (UTC), frozen and ours; or why there is none."""
+def claim(
+    inst: Installation, address: str, epoch: int, now: datetime, follow_ups: bool = True
+) -> Claim | NeedsRead | Nothing:
+    """The next message of this mailbox that may leave at `now` (UTC), frozen and ours; or why there is none. Without `follow_ups`
+    first contacts pass them: the mailbox cannot be read."""
     if inst.store.setting(BRAKE) is not None:
         return Nothing(None, "everything is paused (whoelse resume --all goes on)")
     state = inst.store.mailbox(address)
@@ -82,11 +85,14 @@ def claim(inst: Installation, address: str, epoch: int, now: datetime) -> Claim 
     if state.day == day.isoformat() and state.sent_today >= mailbox.per_day:
         return Nothing(_midnight(inst, mailbox, day), f"the daily limit of {mailbox.per_day} is reached")
     for _ in range(SKIPS_MAX):
-        message = inst.store.queued(address, now)
+        message = inst.store.queued(address, now, follow_ups)
         if message is None:
             return Nothing(inst.store.next_queued_at(address))
         ready = _ready(inst, message, now)
         if ready is None:
+            continue
+        if ready.follow_up and not follow_ups:
+            inst.store.follows_up(message)
             continue
         if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - (READ_FRESH - BODY_TIME)):
             return NeedsRead(ready)
@@ -201,8 +207,10 @@ def _changed_since(approved: str, letter: Frozen) -> str:
 def _take(
     inst: Installation, ready: OutboxMessage, mailbox: Mailbox, epoch: int, now: datetime, day: str
 ) -> Claim | None:
-    """The claim itself: the mailbox's rate, then the row; both or neither."""
+    """The claim itself: the person is left in peace, the mailbox's rate, then the row; all or nothing."""
     with inst.store.transaction():
+        if _is_heard_from(inst, ready, now):
+            return None
         gap = gap_after(ready, mailbox)
         if not inst.store.consume_rate(mailbox.address, epoch, now, now + gap, day, mailbox.per_day):
             return None
@@ -211,6 +219,16 @@ def _take(
             inst.store.return_rate(mailbox.address, epoch, now)
             return None
     return Claim(frozen, epoch)
+
+
+def _is_heard_from(inst: Installation, message: OutboxMessage, now: datetime) -> bool:
+    """The frequency cap once more, under a lock: two reps' mailboxes may claim for one person in the same instant."""
+    inst.store.lock_person(message.contact)
+    enrollment, contact = inst.store.enrollment(message.enrollment), inst.store.contact(message.contact)
+    if enrollment is None or contact is None:
+        return False
+    quiet = quiet_until(inst, enrollment, contact, inst.place(contact, enrollment.rep), now)
+    return quiet is not None and quiet[0] > now
 
 
 def gap_after(message: OutboxMessage, mailbox: Mailbox) -> timedelta:

@@ -215,6 +215,10 @@ class Store:
         """By any of their addresses."""
         return self._one(Contact, "contact_at", address=address.strip().lower())  # type: ignore[no-any-return]
 
+    def lock_person(self, contact: str) -> None:
+        """Until the end of the transaction nobody else gets this lock."""
+        self.database.rows("lock_person", contact=contact)
+
     def contacts(self) -> list[Contact]:
         return self._all(Contact, "contacts")
 
@@ -333,9 +337,15 @@ class Store:
     def outbox_message(self, id: str) -> OutboxMessage | None:
         return self._one(OutboxMessage, "outbox_message", id=id)  # type: ignore[no-any-return]
 
-    def queued(self, mailbox: str, now: datetime) -> OutboxMessage | None:
-        """The first that may leave this mailbox: follow-ups before first contacts."""
-        return self._one(OutboxMessage, "queued", mailbox=mailbox, now=micros(now))  # type: ignore[no-any-return]
+    def queued(self, mailbox: str, now: datetime, follow_ups: bool = True) -> OutboxMessage | None:
+        """The first that may leave this mailbox: `follow_ups` before first contacts, or first contacts alone."""
+        return self._one(  # type: ignore[no-any-return]
+            OutboxMessage, "queued", mailbox=mailbox, now=micros(now), follow_ups=int(follow_ups)
+        )
+
+    def follows_up(self, message: OutboxMessage) -> None:
+        """Mail has gone between the two since it was queued."""
+        self.database.change("follows_up", id=message.id)
 
     def next_queued_at(self, mailbox: str) -> datetime | None:
         row = self.database.row("next_queued_at", mailbox=mailbox)
@@ -462,10 +472,10 @@ class Store:
     def last_sent_to(self, contact: str) -> OutboxMessage | None:
         return self._one(OutboxMessage, "last_sent_to", contact=contact)  # type: ignore[no-any-return]
 
-    def last_unrelated(self, contact: str, root: str) -> tuple[datetime, str] | None:
-        """When, and by which sequence, this person last heard from another family of enrollments."""
+    def last_unrelated(self, contact: str, root: str) -> tuple[datetime, str, OutboxState] | None:
+        """When, and by which sequence, this person last heard from another family of enrollments; `claimed`: will have heard."""
         row = self.database.row("last_unrelated", contact=contact, root=root)
-        return (instant(row["at"]), row["sequence"]) if row else None
+        return (instant(row["at"]), row["sequence"], OutboxState(row["state"])) if row else None
 
     def knows(self, contact: str, mailbox: str) -> bool:
         """Whether any mail has gone between this person and this rep, either way."""

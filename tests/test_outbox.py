@@ -169,6 +169,27 @@ def test_a_first_contact_leaves_from_a_mailbox_that_cannot_be_read(there: Office
     assert [m.step for m in there.work(reads=False)] == ["first"]
 
 
+def test_a_first_contact_passes_a_follow_up_that_is_held(there: Office) -> None:
+    nudge, other = there.enroll(), there.enroll(BARRY, "other")
+    both = there.enroll(BARRY, "apart")
+    there.work()
+    there.later(days=3)
+    there.enroll(LEE)
+    enrollments.advance(there.inst, there.now)
+    assert isinstance(there.claim(), NeedsRead)
+
+    def passes() -> Claim | NeedsRead | Nothing:
+        return outbox.claim(there.inst, SAM, there.epochs[SAM], there.now, follow_ups=False)
+
+    passed = passes()
+    assert isinstance(passed, Claim) and passed.message.recipient == LEE
+    there.deliver(passed)
+    assert isinstance(passes(), Nothing), "who had mail since it was queued is no first contact"
+    assert (there.sent(nudge), there.sent(other), there.sent(both)) == (["first"], ["first"], [])
+    there.work()
+    assert there.sent(nudge) == ["first", "second"]
+
+
 def test_who_wrote_before_is_no_first_contact(there: Office) -> None:
     there.confirmed(DANA)
     there.hear("Could you call me some time?")

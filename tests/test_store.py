@@ -258,6 +258,16 @@ def test_follow_ups_leave_before_first_contacts(store: Store) -> None:
     assert order == ["m3", "m2", "m1"]
 
 
+def test_first_contacts_may_pass_what_follows_up(store: Store, queued: Any) -> None:
+    of, first, _ = queued
+    email(store, of, "m2", step="second", follow_up=True, due_at=MONDAY - DAY)
+    assert store.queued(SAM, MONDAY, follow_ups=False) == first
+    store.follows_up(first)
+    assert store.queued(SAM, MONDAY, follow_ups=False) is None
+    with store.transaction():
+        store.lock_person(first.contact)
+
+
 def test_the_claim_freezes_the_bytes_and_only_one_gets_it(store: Store, queued: Any) -> None:
     of, message, _ = queued
     mine = frozen(store, of, message)
@@ -513,12 +523,13 @@ def test_a_person_is_known_once_mail_has_gone_either_way(store: Store, queued: A
 def test_the_last_mail_of_another_family_is_what_the_cap_counts_from(store: Store, queued: Any) -> None:
     of, message, epoch = queued
     mine = frozen(store, of, message)
+    assert store.last_unrelated(of.contact, "another") == (mine.deadline, "nudge", OutboxState.CLAIMED)
     store.start_data(mine, epoch, MONDAY, MONDAY)
     assert store.last_unrelated(of.contact, of.root) is None
     found = store.last_unrelated(of.contact, "another")
     assert found and found[1] == "nudge", "one that is on its way, or in doubt, counts too"
     store.record_sent(mine, MONDAY, "ok")
-    assert store.last_unrelated(of.contact, "another") == (MONDAY, "nudge")
+    assert store.last_unrelated(of.contact, "another") == (MONDAY, "nudge", OutboxState.SENT)
 
 
 def test_a_copy_is_filed_once(store: Store, queued: Any) -> None:
@@ -815,6 +826,36 @@ def test_four_workers_together_keep_the_gap(store: Store, tmp_path: Path, crowd:
     enrollments.advance(there.inst, MONDAY)
     got = crowd(lambda own, _: claims(replace(there.inst, store=own), there.epochs[SAM]))
     assert sum(map(len, got)) == 1
+
+
+def test_of_four_who_write_to_one_person_for_different_reps_one_claims(
+    store: Store, tmp_path: Path, crowd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All have asked whether the person may hear from them, and may, before any of them claims."""
+    boxes = [f"rep{n}@demo.test" for n in range(WORKERS)]
+    listed = "".join(f"  - {{address: {box}, name: Rep, per_day: 100, gap: 0-0 seconds}}\n" for box in boxes)
+    there = Office(store, tmp_path, office.CONFIG.replace("windows:", f"{listed}windows:"))
+    for box, sequence in zip(boxes, ("nudge", "other", "apart", "split"), strict=True):
+        there.enroll(DANA, sequence, rep=box)
+    enrollments.advance(there.inst, MONDAY)
+    worded, asked = outbox._worded, Barrier(WORKERS)
+    monkeypatch.setattr(outbox, "_worded", lambda *given: worded(*given) if asked.wait(60) >= 0 else None)
+
+    def one_claim(own: Store, number: int) -> Any:
+        return outbox.claim(replace(there.inst, store=own), boxes[number], there.epochs[boxes[number]], MONDAY)
+
+    got = crowd(one_claim)
+    assert sum(isinstance(found, Claim) for found in got) == 1
+    assert len(store.outbox_in(OutboxState.CLAIMED)) == 1
+    monkeypatch.undo()
+    (claimed,) = (found for found in got if isinstance(found, Claim))
+    others = [box for box in boxes if box != claimed.message.mailbox]
+    assert {there.claim(box).until for box in others} == {claimed.message.deadline}  # type: ignore[union-attr]
+    there.read(claimed.message.mailbox)
+    there.deliver(claimed)
+    there.later(minutes=3)
+    assert there.work() == []
+    assert {there.claim(box).until for box in others} == {MONDAY + 3 * DAY}  # type: ignore[union-attr]
 
 
 def test_of_four_who_begin_the_body_of_one_claim_one_does(store: Store, queued: Any, crowd: Any) -> None:

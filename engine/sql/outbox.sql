@@ -11,10 +11,11 @@ RETURNING id;
 -- name: outbox_message(id)
 SELECT * FROM outbox WHERE id = :id;
 
--- name: queued(mailbox, now)
+-- name: queued(mailbox, now, follow_ups)
 -- Follow-ups go before first contacts: a promise kept late is worse than a beginning that waits.
 -- (The plus keeps SQLite from reading all that are ready and sorting them: the index outbox_next has the order.)
 SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND +not_before <= :now
+  AND follow_up <= :follow_ups
 ORDER BY follow_up DESC, due_at, id LIMIT 1;
 
 -- name: next_queued_at(mailbox)
@@ -88,6 +89,9 @@ UPDATE outbox SET not_before = :not_before, note = :note WHERE id = :id AND stat
 -- name: note_outbox(id, note)
 UPDATE outbox SET note = :note WHERE id = :id AND note <> :note;
 
+-- name: follows_up(id)
+UPDATE outbox SET follow_up = 1 WHERE id = :id AND state = 'queued';
+
 -- name: to_draft(id, note)
 UPDATE outbox SET state = 'draft', note = :note WHERE id = :id AND state = 'queued';
 
@@ -127,9 +131,9 @@ SELECT * FROM outbox WHERE contact = :contact AND state IN ('sent', 'data_starte
 ORDER BY coalesce(sent_at, deadline) DESC LIMIT 1;
 
 -- name: last_unrelated(contact, root)
--- One that is on its way or in doubt may have been sent.
-SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence FROM outbox o JOIN enrollment e ON e.id = o.enrollment
-WHERE o.contact = :contact AND o.state IN ('sent', 'data_started', 'in_doubt') AND e.root <> :root
+-- One that is on its way or in doubt may have been sent, and one that is claimed will be.
+SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, o.state FROM outbox o JOIN enrollment e ON e.id = o.enrollment
+WHERE o.contact = :contact AND o.state IN ('claimed', 'sent', 'data_started', 'in_doubt') AND e.root <> :root
 ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
 
 -- name: knows(contact, mailbox)

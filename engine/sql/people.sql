@@ -18,6 +18,11 @@ SELECT * FROM contact WHERE id = :id;
 -- name: contact_at(address)
 SELECT c.* FROM contact c JOIN address a ON a.contact = c.id WHERE a.address = :address;
 
+-- name: lock_person(contact)
+-- Whoever claims an email to this person holds it until that is committed. Nothing else locks these rows, so that nobody waits in
+-- a circle.
+SELECT address FROM address WHERE contact = :contact ORDER BY address FOR UPDATE;
+
 -- name: contacts()
 SELECT * FROM contact WHERE email <> 'forgotten ' || id ORDER BY email;
 
