@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -46,6 +47,8 @@ READ_PATIENCE_SECONDS = 90.0
 READ_AGAIN = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(minutes=1)
 KEEPING_HOUSE = timedelta(hours=1)
+#: A step of the clock beyond the machine's own time; a smaller one is lost in what the gate leaves (`outbox.BODY_TIME`).
+CLOCK_STEP, NO_TIME = timedelta(seconds=5), timedelta(0)
 #: Other commands work on the same store and files: so soon the daemon notices.
 LOOK_AROUND = timedelta(seconds=5)
 
@@ -77,6 +80,8 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._busy = 0
         self._down: dict[str, str] = {}
+        self._looked = clock.now(), time.monotonic()
+        self._unread: set[str] = set()
         self._said: list[str] = []
 
     # --- for whoever runs it -----------------------------------------------------------------------------------------
@@ -286,6 +291,10 @@ class Daemon:
 
     async def _next(self, mailbox: Mailbox) -> Nothing | None:
         """Sends one message, or says until when there is none to send."""
+        await self._mind_the_clock()
+        if mailbox.address in self._unread:
+            self._unread.discard(mailbox.address)
+            await self._is_read(mailbox.address)
         match await self._in_store(lambda inst: self._claim(inst, mailbox.address)):
             case Nothing() as nothing:
                 return nothing
@@ -294,6 +303,27 @@ class Daemon:
             case Claim() as claimed:
                 await self._deliver(claimed)
         return None
+
+    async def _mind_the_clock(self) -> None:
+        """A clock that was set, or a laptop that slept: no read counts any more, and what waits leaves only behind a new one, at
+        the pace of every day."""
+        now, ticks = self.clock.now(), time.monotonic()
+        step = now - self._looked[0] - timedelta(seconds=ticks - self._looked[1])
+        self._looked = now, ticks
+        if abs(step) > CLOCK_STEP:
+            log.info(
+                "the clock went %s by %s: mail is read before any is sent",
+                "on" if step > NO_TIME else "back",
+                abs(step),
+            )
+            self._unread = {mailbox.address for mailbox in self.config.mailboxes}
+            await self._in_store(lambda inst: inst.store.distrust_reads(now - outbox.READ_FRESH))
+
+    async def _is_read(self, address: str) -> bool:
+        read = asyncio.wrap_future(self._watcher.read_now(address))
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(read, READ_PATIENCE_SECONDS)
+        return False
 
     def _claim(self, inst: Installation, address: str, follow_ups: bool = True) -> Claim | NeedsRead | Nothing:
         now = self.clock.now()
@@ -304,10 +334,8 @@ class Daemon:
 
     async def _read_first(self, mailbox: Mailbox, message: str) -> Nothing | None:
         """The gate: no follow-up leaves before the mailbox was read to its end. First contacts pass those that are held."""
-        read = asyncio.wrap_future(self._watcher.read_now(mailbox.address))
-        with contextlib.suppress(TimeoutError):
-            if await asyncio.wait_for(read, READ_PATIENCE_SECONDS):
-                return None
+        if await self._is_read(mailbox.address):
+            return None
         why = self._down.get(mailbox.address, "it does not answer")
 
         def hold(inst: Installation) -> None:
@@ -427,7 +455,7 @@ class Daemon:
         self._here().store.save_position(mailbox, folder, position.uidvalidity, position.uid, self.clock.now())
 
     def _read(self, mailbox: str, started_at: datetime) -> None:
-        self._here().store.read_to_end(mailbox, started_at)
+        self._here().store.read_to_end(mailbox, started_at, self.clock.now())
         if self._down.pop(mailbox, None):
             log.info("%s: can be read again", mailbox)
             self._poke_from_thread()

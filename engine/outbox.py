@@ -94,7 +94,7 @@ def claim(
         if ready.follow_up and not follow_ups:
             inst.store.follows_up(message)
             continue
-        if ready.follow_up and not (state.read_at >= ready.due_at and state.read_at >= now - (READ_FRESH - BODY_TIME)):
+        if ready.follow_up and not (max(ready.due_at, now - (READ_FRESH - BODY_TIME)) <= state.read_at <= now):
             return NeedsRead(ready)
         worded = _worded(inst, ready, now)
         if worded is None:

@@ -257,7 +257,7 @@ class Simulation:
 
     def _send(self, address: str) -> datetime | None:
         """Everything that may leave this mailbox now; returns when to look again."""
-        self.book.read_to_end(address, self.now)
+        self.book.read_to_end(address, self.now, self.now)
         while True:
             match outbox.claim(self.inst, address, self._epochs[address], self.now):
                 case NeedsRead():

@@ -590,9 +590,13 @@ class Store:
     def return_rate(self, address: str, epoch: int, now: datetime) -> None:
         self.database.change("return_rate", address=address, epoch=epoch, now=micros(now))
 
-    def read_to_end(self, address: str, read_at: datetime) -> None:
-        """A read that began at `read_at` has come to the mailbox's end."""
-        self.database.change("read_to_end", address=address, read_at=micros(read_at))
+    def read_to_end(self, address: str, read_at: datetime, now: datetime) -> None:
+        """A read that began at `read_at` has come to the mailbox's end at `now`."""
+        self.database.change("read_to_end", address=address, read_at=micros(read_at), now=micros(now))
+
+    def distrust_reads(self, before: datetime) -> None:
+        """No mailbox counts as read later than that: the clock that says so was wrong, or stood still."""
+        self.database.change("distrust_reads", before=micros(before))
 
     def read_failed(self, address: str, at: datetime, error: str) -> None:
         self.database.change("read_failed", address=address, at=micros(at), error=error)

@@ -46,6 +46,9 @@ SHORT = {
     "daemon.READ_AGAIN": 0.2,
 }
 READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
+#: Where several daemons share two processors each gets so little that its limits must be wider; how often it looks stays as it is.
+LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE"}
+CROWD_PACE = 5.0
 SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
 STEPS = ("first", "second", "third")
 LIFE_SECONDS = 4.0
@@ -88,14 +91,15 @@ TEMPLATE = (
 # --- the daemon that dies --------------------------------------------------------------------------------------------
 
 
-def main(config: str, point: str) -> int:
-    """The daemon, with a death at `point`: "commit N", "committed N", "after SECONDS", or "never"."""
+def main(config: str, point: str, pace: float) -> int:
+    """The daemon, with a death at `point`: "commit N", "committed N", "after SECONDS", or "never"; its limits are `pace` times as
+    wide."""
     from engine import daemon, outbox, run
 
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
-        setattr(modules[module], constant, timedelta(seconds=seconds))
+        setattr(modules[module], constant, timedelta(seconds=seconds * (pace if constant in LIMITS else 1)))
     plan_death(*point.split())
     return run.run(load_config(Path(config), os.environ))
 
@@ -290,8 +294,8 @@ class Story:
             process.wait()
             self.deaths.append(point)
 
-    def daemon(self, planned: str = "never") -> subprocess.Popen[bytes]:
-        command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned]
+    def daemon(self, planned: str = "never", pace: float = 1.0) -> subprocess.Popen[bytes]:
+        command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned, str(pace)]
         with (self.folder / "daemon.log").open("ab") as log:
             return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent)
 
@@ -299,7 +303,7 @@ class Story:
         """Several daemons share the work; again and again one of them is killed, or frozen for longer than an attempt may last."""
         for number in range(contacts):
             self.enroll(number)
-        crowd = [self.daemon() for _ in range(daemons)]
+        crowd = [self.daemon(pace=CROWD_PACE) for _ in range(daemons)]
         end = time.monotonic() + CROWD_SECONDS
         try:
             for _ in range(blows):
@@ -353,11 +357,11 @@ class Story:
         if self.chance.random() < 0.5:
             crowd[who].kill()
             crowd[who].wait()
-            crowd[who] = self.daemon()
+            crowd[who] = self.daemon(pace=CROWD_PACE)
             self.deaths.append("kill")
             return
         crowd[who].send_signal(signal.SIGSTOP)
-        threading.Timer(self.chance.uniform(1, 6), crowd[who].send_signal, (signal.SIGCONT,)).start()
+        threading.Timer(self.chance.uniform(1, 6) * CROWD_PACE, crowd[who].send_signal, (signal.SIGCONT,)).start()
         self.deaths.append("freeze")
 
     def has_read(self) -> bool:
@@ -435,4 +439,4 @@ def killer(pid: int, point: str) -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))

@@ -227,7 +227,7 @@ class Office:
 
     def read(self, address: str = SAM) -> None:
         """The mailbox was read to its end, just now."""
-        self.store.read_to_end(address, self.now)
+        self.store.read_to_end(address, self.now, self.now)
 
     def claim(self, address: str = SAM) -> Claim | NeedsRead | Nothing:
         return outbox.claim(self.inst, address, self.epochs[address], self.now)

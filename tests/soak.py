@@ -20,13 +20,13 @@ import mutations
 import servers
 
 RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
-STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH = 500, 5, 6, 5000
+STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 500, 5, 6, 5000, 1000
 #: The test run has the seeds below.
 FIRST_SEED = 10_000
 HEAD = """# Soak results
 
 Each line is one batch of `make soak`: the seeds that were run, what was met, and what did not hold. A seed is run alone with
-`python tests/soak.py storm SEED`, `… story SEED` or `… mutation SEED`.
+`python tests/soak.py storm SEED`, `… story SEED`, `… crossing SEED` or `… mutation SEED`.
 
 | date (UTC) | kind | seeds | what happened | did not hold |
 | --- | --- | --- | --- | --- |
@@ -58,6 +58,23 @@ def storms(wanted: int) -> int:
         write_down("storm", seeds, f"{len(met)} kinds of faults, each in {rarest} runs or more", len(broken))
         if broken:
             print("\n\n".join(broken))
+            return 1
+    return 0
+
+
+def crossings(wanted: int) -> int:
+    """Batches of answers around a due follow-up until `wanted` are through; returns the exit code."""
+    first = next_seed("crossing")
+    for start in range(first, first + wanted, CROSSING_BATCH):
+        seeds = range(start, min(start + CROSSING_BATCH, first + wanted))
+        runs = [faults.crossing(seed) for seed in seeds]
+        broken = [fault for found, _ in runs for fault in found]
+        won = Counter(who for _, who in runs)
+        write_down(
+            "crossing", seeds, f"the answer was first in {won['answer']}, the email in {won['email']}", len(broken)
+        )
+        if broken:
+            print("\n".join(broken))
             return 1
     return 0
 
@@ -127,6 +144,12 @@ def main(kind: str, number: int) -> int:
             code = stories(number)
         case "mutations":
             code = broken_messages(number)
+        case "crossings":
+            code = crossings(number)
+        case "crossing":
+            found, who = faults.crossing(number)
+            print(found or f"everything held; first was the {who}")
+            code = len(found)
         case "mutation":
             found = mutations.fault(number, mutations.originals())
             print(found or "everything held")

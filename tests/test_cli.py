@@ -95,7 +95,7 @@ def sends(inst: Installation, at: datetime, result: object = Accepted("250 queue
     inst.store.add_mailbox(REP)
     epoch = inst.store.lease(REP, "test", at, at + timedelta(hours=1))
     assert epoch is not None
-    inst.store.read_to_end(REP, at)
+    inst.store.read_to_end(REP, at, at)
     claim = outbox.claim(inst, REP, epoch, at)
     assert isinstance(claim, outbox.Claim), claim
     assert outbox.start(inst, claim, at)

@@ -8,6 +8,7 @@ import pytest
 
 SEEDS, PARTS = 2_000, 8
 TEETH_SEEDS = 200
+CROSSINGS = 150
 #: Found by `make soak`, each with its own mend.
 FAILED_ONCE = (1210, 11706, 18801)
 
@@ -25,6 +26,17 @@ def test_in_every_storm_each_email_is_sent_once_or_held(part: int) -> None:
 @pytest.mark.parametrize("seed", FAILED_ONCE)
 def test_a_storm_that_once_broke_the_promise_does_so_no_more(seed: int) -> None:
     assert faults.storms([seed])[0] == []
+
+
+def test_no_follow_up_leaves_once_an_answer_was_readable_for_a_minute() -> None:
+    """Answers at every moment around a due follow-up; both are first in many of the runs."""
+    runs = [faults.crossing(seed) for seed in range(CROSSINGS)]
+    assert [fault for found, _ in runs for fault in found] == []
+    won = [who for _, who in runs]
+    assert min(won.count("answer"), won.count("email")) > CROSSINGS / 10
+    assert any(faults.crossing(seed, without="the gate")[0] for seed in range(CROSSINGS)), (
+        "without the gate this is seen"
+    )
 
 
 @pytest.mark.parametrize("guard", faults.WITHOUT)

@@ -164,6 +164,17 @@ def test_a_read_that_gets_old_between_claim_and_body_holds_the_body(there: Offic
     assert [m.step for m in there.work()] == ["second"]
 
 
+def test_a_read_from_before_the_clock_was_set_back_does_not_count(there: Office) -> None:
+    nudged(there)
+    there.later(hours=2)
+    there.read()
+    there.later(hours=-1)
+    assert isinstance(there.claim(), NeedsRead)
+    claim = there.claimed()
+    there.later(seconds=-1)
+    assert not there.start(claim)
+
+
 def test_a_first_contact_leaves_from_a_mailbox_that_cannot_be_read(there: Office) -> None:
     there.enroll()
     assert [m.step for m in there.work(reads=False)] == ["first"]

@@ -362,7 +362,7 @@ def test_the_gate_asks_for_a_read_after_the_due_time_and_within_a_minute(
     of = enrollment(store, contact(store))
     mine = frozen(store, of, email(store, of, follow_up=True, due_at=MONDAY - due_before))
     if read_before is not None:
-        store.read_to_end(SAM, MONDAY - read_before)
+        store.read_to_end(SAM, MONDAY - read_before, MONDAY)
     assert store.start_data(mine, epoch, MONDAY, MONDAY - outbox.READ_FRESH) is may
 
 
@@ -653,10 +653,16 @@ def test_a_read_mailbox_is_never_less_read(store: Store) -> None:
     store.read_failed(SAM, MONDAY + DAY, "still none")
     state = store.mailbox(SAM)
     assert state and (state.read_error, state.read_failed_at) == ("still none", MONDAY)
-    store.read_to_end(SAM, MONDAY + DAY)
-    store.read_to_end(SAM, MONDAY)
+    store.read_to_end(SAM, MONDAY + DAY, MONDAY + DAY)
+    store.read_to_end(SAM, MONDAY, MONDAY + DAY)
     state = store.mailbox(SAM)
     assert state and (state.read_at, state.read_error, state.read_failed_at) == (MONDAY + DAY, "", None)
+    store.read_to_end(SAM, MONDAY, MONDAY + MINUTE)
+    state = store.mailbox(SAM)
+    assert state and state.read_at == MONDAY, "unless the clock was set back"
+    store.distrust_reads(MONDAY - MINUTE)
+    state = store.mailbox(SAM)
+    assert state and state.read_at == MONDAY - MINUTE
     store.learn_mailbox(SAM, "yes", "no")
     assert [(m.address, m.files_sent, m.keeps_id) for m in store.mailboxes()] == [(SAM, "yes", "no")]
 

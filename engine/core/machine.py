@@ -316,7 +316,7 @@ def _due(sequence: Sequence, enrollment: Enrollment, now: datetime, facts: Facts
             return Decision(waiting, (AddTask("draft_overdue", urgent=True),), "the draft has waited for 24 hours")
         case State.ACTIVE if not enrollment.in_hand:
             return _act(sequence, enrollment, now, facts)
-    return Decision(enrollment, (), "nothing is due")
+    return Decision(enrollment, (), "")  # another daemon was faster
 
 
 def _act(sequence: Sequence, enrollment: Enrollment, now: datetime, facts: Facts) -> Decision:

@@ -30,9 +30,13 @@ RETURNING address;
 UPDATE mailbox SET sent_today = sent_today - 1, next_send_at = :now
 WHERE address = :address AND epoch = :epoch AND sent_today > 0;
 
--- name: read_to_end(address, read_at)
+-- name: read_to_end(address, read_at, now)
+-- A read that seems yet to come was made before a clock was set back.
 UPDATE mailbox SET read_at = :read_at, read_error = '', read_failed_at = NULL
-WHERE address = :address AND read_at < :read_at;
+WHERE address = :address AND (read_at < :read_at OR read_at > :now);
+
+-- name: distrust_reads(before)
+UPDATE mailbox SET read_at = :before WHERE read_at > :before;
 
 -- name: read_failed(address, at, error)
 UPDATE mailbox SET read_error = :error, read_failed_at = coalesce(read_failed_at, :at) WHERE address = :address;

@@ -52,7 +52,8 @@ UPDATE outbox SET state = 'data_started'
 WHERE id = :id AND token = :token AND state = 'claimed' AND deadline > :now
   AND EXISTS (SELECT 1 FROM enrollment e WHERE e.id = outbox.enrollment AND e.revision = outbox.revision)
   AND EXISTS (SELECT 1 FROM mailbox m WHERE m.address = :mailbox AND m.epoch = :epoch AND m.lease_until > :now
-    AND m.paused_until <= :now AND (outbox.follow_up = 0 OR (m.read_at >= outbox.due_at AND m.read_at >= :fresh)))
+    AND m.paused_until <= :now
+    AND (outbox.follow_up = 0 OR (m.read_at >= outbox.due_at AND m.read_at >= :fresh AND m.read_at <= :now)))
   AND NOT EXISTS (SELECT 1 FROM setting WHERE name = 'brake')
 RETURNING id;
 

@@ -1,0 +1,197 @@
+"""The loops of the daemon over real sockets, with a server that accepts and a mailbox that misbehaves: what waits, what passes, in which
+order it leaves. Only the clock jumps; a test waits for something to be so, never for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import crash
+import office
+import pytest
+from mailboxes import PATIENCE_SECONDS
+from office import DANA, LEE, MONDAY, SAM, SUE, Office
+from scripted import Line, Stub, stub
+
+from engine.clock import JumpClock
+from engine.config import load_config
+from engine.core.model import Enrollment, OutboxMessage, OutboxState
+from engine.daemon import LEASE_RENEWAL, Daemon
+from engine.enrollments import Wish, enroll
+from engine.outbox import Nothing
+from engine.project import open_installation
+from engine.secrets import create_key
+from engine.watcher import Watcher
+
+there = office.one_office
+GAP = timedelta(seconds=60)
+TWO = """
+name: Two
+kind: touch
+to: client
+window: always
+steps:
+  - {id: first, email: three/mail}
+  - {id: second, wait: 24 hours, email: three/mail}
+"""
+TOMORROW = (
+    "name: T\nkind: touch\nto: client\nwindow: always\nsteps:\n  - {id: first, wait: 24 hours, email: three/mail}\n"
+)
+
+
+class Desk:
+    """A running daemon, the server it sends to and the mailbox it reads."""
+
+    def __init__(self, folder: Path, server: crash.Accepting, mailbox: Stub) -> None:
+        box = crash.MAILBOX.format(rep=SAM, smtp=server.port, imap=mailbox.port, sent="server")
+        (folder / "config.yaml").write_text(
+            crash.CONFIG.format(store="whoelse.db") + box.replace("gap: 0-0 seconds", "gap: 60-90 seconds")
+        )
+        for name, text in (("sequences/two", TWO), ("sequences/tomorrow", TOMORROW)):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / f"{name}.yaml").write_text(text)
+        (folder / "templates/three").mkdir(parents=True)
+        (folder / "templates/three/mail.md").write_text(crash.TEMPLATE)
+        create_key(folder / "secret.key")
+        self.server, self.mailbox, self.clock = server, mailbox, JumpClock(datetime.now(UTC))
+        config = load_config(folder / "config.yaml", os.environ)
+        self.inst = open_installation(config, os.environ, self.clock.now(), print)
+        self.daemon = Daemon(
+            config, self.clock, self.inst.key, self.inst.library, watch=partial(Watcher, retry_seconds_max=0.2)
+        )
+
+    def enroll(self, address: str, sequence: str = "two") -> None:
+        wish = Wish(address, sequence, {}, contact={"name": "Dana Whitfield"})
+        assert isinstance(enroll(self.inst, wish, self.clock.now()), Enrollment)
+        self.daemon.poke()
+
+    def jump(self, **length: float) -> None:
+        self.clock.jump_to(self.clock.now() + timedelta(**length))
+        self.daemon.poke()
+
+    async def until(self, so: Callable[[], Any], step: timedelta = GAP) -> None:
+        """The clock goes on in small steps until something is so."""
+        end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while not so():
+            assert asyncio.get_running_loop().time() < end, [row.note for row in self.rows()]
+            self.jump(seconds=step.total_seconds())
+            await asyncio.sleep(0.1)
+
+    def got(self) -> list[str]:
+        """Whom the server has accepted an email for, in order."""
+        return [recipient for _, _, recipient, _ in self.server.accepted]
+
+    def rows(self) -> list[OutboxMessage]:
+        return [row for state in OutboxState for row in self.inst.store.outbox_in(state)]
+
+    def reads(self) -> int:
+        return sum(command.startswith("EXAMINE") for command in self.mailbox.heard)
+
+    def keeps_its_pace(self) -> bool:
+        at = sorted(row.sent_at for row in self.rows() if row.sent_at)
+        return all(after - before >= GAP for before, after in zip(at, at[1:], strict=False))
+
+
+@contextlib.asynccontextmanager
+async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setenv("REP_PASSWORD", "secret")
+    with crash.accepting() as server, stub() as mailbox:
+        one = Desk(folder, server, mailbox)
+        await one.daemon.start()
+        try:
+            yield one
+        finally:
+            await one.daemon.stop()
+            one.inst.store.close()
+
+
+def refuse(line: Line, tag: str) -> bool:
+    line.say(f"{tag} NO [UNAVAILABLE] out of order")
+    return True
+
+
+async def test_while_a_mailbox_cannot_be_read_follow_ups_wait_and_first_contacts_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... and once it can, they leave late, in their order, and no faster than ever."""
+    async with desk(tmp_path, monkeypatch) as at:
+        at.enroll(DANA)
+        await at.until(lambda: at.got() == [DANA])
+        at.enroll(LEE)
+        await at.until(lambda: at.got() == [DANA, LEE])
+        at.mailbox.hooks["EXAMINE"] = refuse
+        at.jump(days=1, hours=1)
+        await at.until(lambda: any("cannot be read" in row.note for row in at.rows()))
+        at.enroll(SUE)
+        await at.until(lambda: SUE in at.got())
+        assert at.got() == [DANA, LEE, SUE]
+        said = [line.text for line in at.inst.store.history_since(MONDAY - timedelta(days=9)) if line.kind == "held"]
+        assert said and all("out of order" in text for text in said)
+        state = at.inst.store.mailbox(SAM)
+        assert state and state.read_error and state.read_failed_at
+        at.mailbox.hooks.clear()
+        await at.until(lambda: len(at.got()) == 5)
+        assert at.got() == [DANA, LEE, SUE, DANA, LEE]
+        assert at.keeps_its_pace()
+
+
+async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_nothing_leaves_in_a_burst(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop slept for two days: what became due meanwhile are first contacts, which need no read on any other day, and an
+    email to somebody who has answered."""
+    async with desk(tmp_path, monkeypatch) as at:
+        at.enroll(DANA)
+        await at.until(lambda: at.got() == [DANA])
+        for address in (LEE, SUE):
+            at.enroll(address, "tomorrow")
+        first = at.server.accepted[0]
+        at.mailbox.mail[1] = (
+            f"From: {DANA}\r\nTo: {SAM}\r\nSubject: Re: Hello\r\nMessage-ID: <a@acme.test>\r\nIn-Reply-To: {first[1]}\r\n\r\n"
+            "Interesting. When could we talk?\r\n"
+        ).encode()
+        before, read_by_then = at.reads(), list[int]()
+        at.server.at = lambda point: read_by_then.append(at.reads()) if point == "data" else None
+        at.jump(days=2)
+        await at.until(lambda: len(at.got()) == 3, GAP / 4)
+        assert set(at.got()[1:]) == {LEE, SUE}
+        assert read_by_then[0] > before
+        assert at.keeps_its_pace()
+        at.jump(days=2)
+        await at.until(lambda: at.reads() > read_by_then[-1])
+        assert len(at.got()) == 3
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+    async def wait(self, until: datetime | None, wake: asyncio.Event) -> None:
+        raise AssertionError("nobody waits here")
+
+
+def test_another_daemon_takes_over_within_20_seconds(there: Office) -> None:
+    """The first has just renewed its lease, and dies."""
+    there.store.end_lease(SAM, "test")
+    clock = Hand(MONDAY)
+    first, second = (Daemon(there.inst.config, clock, b"k" * 32, there.inst.library) for _ in range(2))
+    first._claim(there.inst, SAM)
+    elsewhere = Nothing(MONDAY + LEASE_RENEWAL, "another daemon has this mailbox")
+    assert second._claim(there.inst, SAM) == elsewhere
+    while isinstance(found := second._claim(there.inst, SAM), Nothing) and found.why == elsewhere.why:
+        assert found.until
+        clock.at = found.until
+    assert clock.at - MONDAY <= timedelta(seconds=20)
+    lost = first._claim(there.inst, SAM)
+    assert isinstance(lost, Nothing) and lost.why == elsewhere.why
