@@ -441,10 +441,10 @@ def crossing(seed: int, without: str = "") -> tuple[list[str], str]:
     while (due := storm.inst.store.next_due()) is None or due <= storm.now + READABLE:
         next(turns[0])
         storm.now += timedelta(seconds=0.1)
-    around = lambda before, after: due + timedelta(seconds=storm.chance.uniform(before, after))
-    answer_at, away_from = around(-45, 45), around(-60, 30)
+    answer_at = due + timedelta(seconds=storm.chance.uniform(-90, 60))
+    away_from = answer_at + timedelta(seconds=storm.chance.uniform(-30, 30))
     back_at = away_from + timedelta(seconds=storm.chance.uniform(60, 240) if storm.chance.random() < 1 / 3 else 0)
-    storm.now = due - timedelta(seconds=60)
+    storm.now = due - timedelta(seconds=120)
     while storm.now < max(due, back_at) + timedelta(seconds=100):
         storm.now += timedelta(seconds=storm.chance.choice((0.05, 0.5, 1, 4)))
         storm.outside.readable = not away_from <= storm.now < back_at

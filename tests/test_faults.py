@@ -8,7 +8,7 @@ import pytest
 
 SEEDS, PARTS = 2_000, 8
 TEETH_SEEDS = 200
-CROSSINGS = 150
+CROSSINGS = 120
 #: Found by `make soak`, each with its own mend.
 FAILED_ONCE = (1210, 11706, 18801)
 
