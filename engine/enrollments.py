@@ -83,14 +83,14 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
     sequence = inst.library.sequences.get(wish.sequence)
     if sequence is None:
         return [_unknown_sequence(inst, wish.sequence)]
-    address = _address(wish.email)
+    address = checked_address(wish.email)
     if isinstance(address, Refusal):
         return [address]
     rep = _rep_for(inst, wish, address)
     if isinstance(rep, Refusal):
         return [rep]
-    if unspeakable := _unspeakable(wish.contact):
-        return [unspeakable]
+    if refusal := unspeakable(wish.contact):
+        return [refusal]
     given = dict(wish.values)
     client = str(given.pop("client", "")) if sequence.to == "prospect" else ""
     zone = inst.config.place(inst.rep(rep)).zone
@@ -121,13 +121,23 @@ def prepare(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[
 
 def acquaint(inst: Installation, wish: Wish) -> Contact | Refusal:
     """The contact of a wish, known to the store from now on; or why they cannot be."""
-    address = _address(wish.email)
+    address = checked_address(wish.email)
     if isinstance(address, Refusal):
         return address
+    if refusal := forgotten(inst, address):
+        return refusal
     rep = _rep_for(inst, wish, address)
     if isinstance(rep, Refusal):
         return rep
-    return _unspeakable(wish.contact) or known_or_new(inst, address, rep, wish.contact)
+    return unspeakable(wish.contact) or known_or_new(inst, address, rep, wish.contact)
+
+
+def forgotten(inst: Installation, address: str) -> Refusal | None:
+    """Of whom nothing is known but the hash of an address, all else was erased: nothing is kept on them again."""
+    suppression = inst.store.suppressed(address)
+    if suppression is None or suppression.address:
+        return None
+    return Refusal("forgotten", f"{address} was forgotten, and nothing is kept on them again", "take them out")
 
 
 def _unknown_sequence(inst: Installation, name: str) -> Refusal:
@@ -136,7 +146,8 @@ def _unknown_sequence(inst: Installation, name: str) -> Refusal:
     )
 
 
-def _address(email: str) -> str | Refusal:
+def checked_address(email: str) -> str | Refusal:
+    """The address as it is kept, in small letters; or what is wrong with it."""
     try:
         checked = validate_email(email.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
@@ -156,8 +167,8 @@ def _rep_for(inst: Installation, wish: Wish, address: str) -> str | Refusal:
     return Refusal("rep", reason, f"add --rep with one of {', '.join(reps)}")
 
 
-def _unspeakable(given: Mapping[str, Any]) -> Refusal | None:
-    """Names stand in headers, where a line break begins another one."""
+def unspeakable(given: Mapping[str, Any]) -> Refusal | None:
+    """What is wrong with the parts of a contact. Names stand in headers, where a line break begins another one."""
     for part, value in given.items():
         try:
             refuse_controls(value)

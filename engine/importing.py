@@ -4,8 +4,7 @@ not at all, a refused one holds up no other, and a table that is fed again doubl
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,14 +20,10 @@ from engine.core.sequence import Sequence as Steps
 from engine.enrollments import Wish
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.sheets import EXTRA, Row, Sheet, write_sheet
+from engine.sheets import OURS, Row, Sheet, simple, tidy, unreadable
 from engine.simulate import Simulation
 
 CONTACT = ("name", "first_name", "company", "title", "zone", "country", "subdivision", "language")
-#: What `refused_file` adds; a mended file is fed with them in it.
-OURS = ("line", "item", "reason")
-UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 Fate = Literal["enrolled", "already", "refused"]
 
@@ -53,24 +48,19 @@ def columns_of(sequence: Steps) -> dict[str, str]:
     """What a column may be called, simplified, and which variable it is: a person's parts are `prospect.name` and so on."""
     needs = [f"{name}.{part}" for name, need in sequence.needs.items() if need.type == "person" for part in PARTS]
     more = ["client"] if sequence.to == "prospect" else []
-    return {_simple(name): name for name in ("email", *CONTACT, "rep", *more, *sequence.needs, *needs, *OURS)}
-
-
-def _simple(name: str) -> str:
-    """`E-Mail`, `First name` and `first_name` are spelt in many ways."""
-    return re.sub(r"[^\w.]|_", "", name.casefold())
+    return {simple(name): name for name in ("email", *CONTACT, "rep", *more, *sequence.needs, *needs, *OURS)}
 
 
 def refuse_columns(path: Path, sheet: Sheet, sequence: Steps, ignore: bool) -> None:
     """Raises UserError with every column that means nothing; with `ignore` only where there is no email."""
     known = columns_of(sequence)
-    names = {_simple(name) for name in sheet.columns}
-    unknown = [name for name in sheet.columns if _simple(name) not in known]
+    names = {simple(name) for name in sheet.columns}
+    unknown = [name for name in sheet.columns if simple(name) not in known]
     problems = [] if ignore else [_unknown(path, sheet, name, known) for name in unknown]
     if "email" not in names:
         problems.append(Problem(str(path), 1, 1, "column", "has no column email", "name the column of addresses email"))
     for need in {known[n].partition(".")[0] for n in names & known.keys() if "." in known[n]}:
-        if _simple(need) in names:
+        if simple(need) in names:
             hint = f"keep {need}, or {need}.name and {need}.email"
             problems.append(Problem(str(path), 1, 1, "column", f"has {need} and parts of it", hint))
     if problems:
@@ -78,7 +68,7 @@ def refuse_columns(path: Path, sheet: Sheet, sequence: Steps, ignore: bool) -> N
 
 
 def _unknown(path: Path, sheet: Sheet, name: str, known: Mapping[str, str]) -> Problem:
-    near = difflib.get_close_matches(_simple(name), known, n=1)
+    near = difflib.get_close_matches(simple(name), known, n=1)
     possible = ", ".join(n for n in known.values() if n not in OURS)
     hint = f"did you mean {known[near[0]]}?" if near else f"take it out, or --ignore-columns; it may have {possible}"
     return Problem(str(path), 1, sheet.columns.index(name) + 1, "column", f"the column {name!r} means nothing", hint)
@@ -90,10 +80,12 @@ def _unknown(path: Path, sheet: Sheet, name: str, known: Mapping[str, str]) -> P
 def wish_of(row: Row, sequence: Steps, default: Wish) -> Wish | Refusal:
     """The wish that a row holds; what it leaves empty is as in `default`."""
     known = columns_of(sequence)
-    cells = {known[_simple(n)]: _tidy(cell) for n, cell in row.cells.items() if _simple(n) in known}
+    cells = {known[simple(n)]: tidy(cell) for n, cell in row.cells.items() if simple(n) in known}
     given = {name: cell for name, cell in cells.items() if cell not in ("", None, []) and name not in OURS}
-    if refusal := _unreadable(row, given):
+    if refusal := unreadable(row, given):
         return refusal
+    if not given.get("email"):
+        return Refusal("row", "has no email", "fill it in")
     contact = {name: str(given[name]) for name in CONTACT if name in given}
     contact |= {"country": contact["country"].upper()} if "country" in contact else {}
     said, _, remedy = place_problem(
@@ -110,23 +102,6 @@ def wish_of(row: Row, sequence: Steps, default: Wish) -> Wish | Refusal:
         values["client"] = given["client"]
     email, rep = str(given.get("email", "")), str(given.get("rep", default.rep))
     return Wish(email, sequence.key, values, rep, default.override, {**default.contact, **contact})
-
-
-def _tidy(cell: Any) -> Any:
-    return cell.replace("\N{NO-BREAK SPACE}", " ").strip() if isinstance(cell, str) else cell
-
-
-def _unreadable(row: Row, given: Mapping[str, Any]) -> Refusal | None:
-    if row.cells.get(EXTRA):
-        return Refusal("row", "has more cells than the header", "quote a cell that holds the delimiter")
-    if not given.get("email"):
-        return Refusal("row", "has no email", "fill it in")
-    for name, cell in given.items():
-        if UNREADABLE in str(cell):
-            return Refusal("row", f"{name} holds a letter that cannot be read", "save the table as UTF-8")
-        if isinstance(cell, str) and _CONTROL.search(cell):
-            return Refusal("row", f"{name} holds a control character", "take it out")
-    return None
 
 
 def _listed(cell: Any) -> Any:
@@ -155,7 +130,7 @@ def feed(
     for row in sheet.rows:
         wish = wish_of(row, sequence, default)
         if isinstance(wish, Refusal):
-            yield Fed(row, str(_tidy(row.cells.get("email")) or ""), "refused", refusals=(wish,))
+            yield Fed(row, str(tidy(row.cells.get("email")) or ""), "refused", refusals=(wish,))
             continue
         for address in filter(None, (wish.email, str(wish.values.get("client", "")))):
             bring(address.strip().lower())
@@ -199,26 +174,3 @@ def _since(enrollment: Enrollment) -> str:
     if enrollment.state == "stopped":
         return f"was in it before (from {begun}, ended: {enrollment.outcome.replace('_', ' ')})"
     return f"is in it already (since {begun})"
-
-
-# --- what was refused ------------------------------------------------------------------------------------------------
-
-
-def refused_file(path: Path, sheet: Sheet, refused: Sequence[Fed]) -> Path:
-    """Writes the refused rows beside the table, with their line and reason, to be mended and fed again; returns where.
-
-    A file that is there is never replaced: somebody may be mending it."""
-    stem, suffix = re.sub(r"\.refused(\.\d+)?$", "", path.stem), path.suffix or ".csv"
-    names = (f"{stem}.refused{suffix}" if n == 1 else f"{stem}.refused.{n}{suffix}" for n in range(1, 10_000))
-    columns = [name for name in sheet.columns if _simple(name) not in OURS]
-    rows = [
-        {**{name: fed.row.cells.get(name) for name in columns}, sheet.unit: fed.row.line, "reason": fed.reason}
-        for fed in refused
-    ]
-    for name in names:
-        try:
-            write_sheet(path.with_name(name), sheet, rows, [*columns, sheet.unit, "reason"])
-        except FileExistsError:
-            continue
-        return path.with_name(name)
-    raise UserError("has too many files of refused rows beside it", str(path), "delete those that were mended")

@@ -1,5 +1,6 @@
 """Tables that people keep in spreadsheets: read with whatever encoding and delimiter they were saved in, and written so that no
-spreadsheet runs what stands in a cell. A file is read whole or refused with its line; what a column means is not known here."""
+spreadsheet runs what stands in a cell. A file is read whole or refused with its line; what a column means is not known here.
+Rows that were refused go into a file beside it, to be mended and fed again."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core.needs import Refusal
 from engine.errors import UserError
 
 DELIMITERS = ",;\t|"
@@ -21,6 +23,11 @@ _RUNS = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 EXTRA = "\0extra"
 SAVE_AS = 'save it as "CSV UTF-8"'
+#: What `refused_file` adds; a mended file is fed with them in it.
+OURS = ("line", "item", "reason")
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+REFUSED_FILES_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def read_sheet(path: Path) -> Sheet:
         raise UserError(f"cannot be read: {error.strerror}", str(path), "name a file after --csv") from None
     if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise UserError("is a workbook, no table", str(path), SAVE_AS)
-    text, encoding = _decoded(raw)
+    text, encoding = decoded(raw)
     if "\0" in text:
         raise UserError("is no text", str(path), SAVE_AS)
     if text.lstrip()[:1] in ("[", "{"):
@@ -62,7 +69,7 @@ def read_sheet(path: Path) -> Sheet:
     return _from_csv(path, text, encoding)
 
 
-def _decoded(raw: bytes) -> tuple[str, str]:
+def decoded(raw: bytes) -> tuple[str, str]:
     """By its byte order mark, else UTF-8, else what spreadsheets on Windows write."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", "replace"), "UTF-16"
@@ -141,6 +148,31 @@ def _refuse_doubles(path: Path, names: Sequence[str]) -> None:
             raise UserError(f"has the column {name!r} twice", f"{path}:1", "leave one out, or rename it")
 
 
+# --- cells -----------------------------------------------------------------------------------------------------------
+
+
+def simple(name: str) -> str:
+    """`E-Mail`, `First name` and `first_name` are spelt in many ways."""
+    return re.sub(r"[^\w.]|_", "", name.casefold())
+
+
+def tidy(cell: Any) -> Any:
+    """The cell without what surrounds it, unseen, in spreadsheets."""
+    return cell.replace("\N{NO-BREAK SPACE}", " ").strip() if isinstance(cell, str) else cell
+
+
+def unreadable(row: Row, given: Mapping[str, Any]) -> Refusal | None:
+    """What is wrong with a row as it was read, whatever its cells mean."""
+    if row.cells.get(EXTRA):
+        return Refusal("row", "has more cells than the header", "quote a cell that holds the delimiter")
+    for name, cell in given.items():
+        if UNREADABLE in str(cell):
+            return Refusal("row", f"{name} holds a letter that cannot be read", "save the table as UTF-8")
+        if isinstance(cell, str) and _CONTROL.search(cell):
+            return Refusal("row", f"{name} holds a control character", "take it out")
+    return None
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
@@ -176,3 +208,28 @@ def write_sheet(path: Path, sheet: Sheet, rows: Sequence[Mapping[str, Any]], col
         text = "\N{BYTE ORDER MARK}" + csv_text(columns, rows, sheet.delimiter)
     with path.open("x", encoding="utf-8", newline="") as file:
         file.write(text)
+
+
+def refused_file(path: Path, sheet: Sheet, refused: Sequence[tuple[Row, str]]) -> Path:
+    """Writes the refused rows beside the table, with their line and reason, to be mended and fed again; returns where.
+
+    A file that is there is never replaced: somebody may be mending it."""
+    columns = [name for name in sheet.columns if simple(name) not in OURS]
+    rows = [
+        {**{name: row.cells.get(name) for name in columns}, sheet.unit: row.line, "reason": reason}
+        for row, reason in refused
+    ]
+    for beside in refused_names(path):
+        try:
+            write_sheet(beside, sheet, rows, [*columns, sheet.unit, "reason"])
+        except FileExistsError:
+            continue
+        return beside
+    raise UserError("has too many files of refused rows beside it", str(path), "delete those that were mended")
+
+
+def refused_names(path: Path) -> Iterator[Path]:
+    """The names that a file of refused rows may have, in their order."""
+    stem, suffix = re.sub(r"\.refused(\.\d+)?$", "", path.stem), path.suffix or ".csv"
+    for number in range(1, REFUSED_FILES_MAX):
+        yield path.with_name(f"{stem}.refused{suffix}" if number == 1 else f"{stem}.refused.{number}{suffix}")

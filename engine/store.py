@@ -208,6 +208,14 @@ class Store:
             for alias in contact.aliases:
                 self.database.change("add_address", address=alias.lower(), contact=contact.id)
 
+    def drop_address(self, contact: str, address: str) -> None:
+        """What comes from there is nobody's from now on."""
+        self.database.change("drop_address", contact=contact, address=address)
+
+    def move_contact(self, contact: str, email: str) -> None:
+        """Emails go to that address from now on; it is one of theirs already."""
+        self.database.change("move_contact", id=contact, email=email, domain=domain_of(email))
+
     def contact(self, id: str) -> Contact | None:
         return self._one(Contact, "contact", id=id)  # type: ignore[no-any-return]
 

@@ -458,11 +458,12 @@ def test_a_broken_condition_is_an_error(source: str, code: str):
 
 
 def test_what_a_condition_uses_is_known_without_values():
-    assert Templates({}).expression_uses("score >= 9 and (client.fields.tier == 'a' or not prospect)") == [
-        "score",
-        "client.fields.tier",
-        "prospect",
-    ]
+    assert Templates({}).expression_uses("score >= 9 and (client.fields.tier == 'a' or not prospect)") == {
+        "score": False,
+        "client.fields.tier": False,
+        "prospect": False,
+    }
+    assert Templates({}).expression_uses("client.tier is defined and client.tier == 'gold'") == {"client.tier": True}
 
 
 # --- what is wrong, without values -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ FILES = {
     "entering": ("enroll", "change", "simulate"),
     "previewing": ("preview",),
     "moments": ("moment",),
+    "contacts": ("contacts",),
     "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),
     "status": ("status",),
     "story": ("show",),

@@ -23,8 +23,8 @@ def feed_file(
 ) -> int:
     """Feeds a table and says what became of it; returns the exit code."""
     from engine.errors import UserError
-    from engine.importing import feed, refuse_columns, refused_file
-    from engine.sheets import read_sheet
+    from engine.importing import feed, refuse_columns
+    from engine.sheets import read_sheet, refused_file
 
     sequence = inst.library.sequences.get(default.sequence)
     if sequence is None:
@@ -34,7 +34,8 @@ def feed_file(
     refuse_columns(file, sheet, sequence, ignore)
     done = list(_with_progress(feed(inst, sheet, default, now(), again, dry_run), len(sheet.rows)))
     refused = [fed for fed in done if fed.fate == "refused"]
-    mended = refused_file(file, sheet, refused) if refused and not dry_run else None
+    reasons = [(fed.row, fed.reason) for fed in refused]
+    mended = refused_file(file, sheet, reasons) if refused and not dry_run else None
     if as_json:
         print_json(_document(inst, done, dry_run, mended))
     else:

@@ -305,12 +305,12 @@ class Templates:
             return None
         return Parsed(found.file, found.lines, body, subject)
 
-    def expression_uses(self, source: str) -> list[str]:
-        """Every variable path that an expression uses; empty where it cannot be read."""
+    def expression_uses(self, source: str) -> dict[str, bool]:
+        """Every variable path that an expression uses, and whether it may be unknown there; empty where it cannot be read."""
         try:
             return variables.expression_uses(Parser(self._sandbox(""), source, state="variable").parse_expression())
         except TemplateSyntaxError:
-            return []
+            return {}
 
     # --- errors
 

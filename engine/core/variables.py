@@ -105,12 +105,13 @@ def uses(parsed: Parsed, load: Callable[[str], Parsed | None]) -> list[Use]:
     return list(walk.found)
 
 
-def expression_uses(expression: nodes.Expr) -> list[str]:
-    """Every path that one expression uses."""
+def expression_uses(expression: nodes.Expr) -> dict[str, bool]:
+    """Every path that one expression uses, and whether each use allows for a name that nobody gives (`is defined`)."""
     parsed = Parsed("", (), nodes.Template([], lineno=1))
     walk = _Walk(lambda name: None)
     walk.condition(expression, _Scope(parsed))
-    return list(dict.fromkeys(use.path for use in walk.found))
+    every = dict.fromkeys(use.path for use in walk.found)
+    return {path: all(use.defined for use in walk.found if use.path == path) for path in every}
 
 
 def references(tree: nodes.Template) -> list[tuple[str | None, int, bool]]:

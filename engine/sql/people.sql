@@ -12,6 +12,12 @@ UPDATE contact SET name = :name, first_name = :first_name, company = :company, t
 -- name: add_address(address, contact)
 INSERT INTO address (address, contact) VALUES (:address, :contact) ON CONFLICT DO NOTHING;
 
+-- name: drop_address(contact, address)
+DELETE FROM address WHERE contact = :contact AND address = :address;
+
+-- name: move_contact(id, email, domain)
+UPDATE contact SET email = :email, domain = :domain WHERE id = :id;
+
 -- name: contact(id)
 SELECT * FROM contact WHERE id = :id;
 

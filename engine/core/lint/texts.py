@@ -97,8 +97,9 @@ def _judge(place: Place, path: str, guarded: bool, defined: bool) -> tuple[str, 
         if not known:
             return "unknown-variable", f'"{root}" is a plain value and has no "{parts[0]}"', f"write {root} alone"
         hint = did_you_mean(parts[0], known)
-        if root == "client" and not hint.startswith("did"):
-            hint = _OWN_FIELD.format(path)
+        if root == "client":
+            near = f"{hint} " if hint.startswith("did") else ""
+            hint = near + _OWN_FIELD.format(path)
         return "unknown-variable", f'"{root}" has no "{parts[0]}"', hint
     if guarded or defined or not _may_be_absent(place, root):
         return None
@@ -142,12 +143,17 @@ def _expression(project: Project, place: Place, source: str) -> Iterator[Problem
         yield project.problem(place, loc, "expression", f"has an unreadable if: {broken.message}", broken.hint)
         return
     uses = project.templates.expression_uses(source)
-    for path in uses:
+    for path, defined in uses.items():
         asked = path in ("prospect", "referral") or "." not in path or path.split(".")[0] in uses
-        found = _judge(place, path, asked, False)
+        found = _judge(place, path, asked, defined)
         if found:
             code, message, hint = found
-            yield project.problem(place, loc, code, f"asks in its if: {message}", hint.replace("{% if", "ask {% if"))
+            yield project.problem(place, loc, code, f"asks in its if: {message}", _asks(hint))
+
+
+def _asks(hint: str) -> str:
+    """A hint for a template, as an expression says it."""
+    return re.sub(r"(write )?\{% if (.+?) %\}.*", r"ask first: \2 and …", hint)
 
 
 def _unreadable(project: Project, source: str) -> Problem | None:
