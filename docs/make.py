@@ -166,6 +166,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands_text,
     "config": lambda: keys_table(config.KEYS, example_values()),
     "company": lambda: keys_table(config.COMPANY_KEYS),
+    "moments": lambda: keys_table(config.MOMENTS_KEYS),
     "mailbox": lambda: keys_table(config.MAILBOX_KEYS),
     "providers": providers_table,
     "example": example_config,

@@ -86,6 +86,18 @@ class Password:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """How other systems tell of moments: a folder that is watched (an empty path: none), and where the daemon listens (None:
+    nowhere), under which token, and by which names it may be called beside its own."""
+
+    folder: str = ""
+    listen: tuple[str, int] | None = None
+    token: Password | None = None
+    hosts: tuple[str, ...] = ()
+    beyond_loopback: bool = False
+
+
+@dataclass(frozen=True)
 class Company:
     """The reps' own company. `domains` are lower case."""
 
@@ -168,6 +180,7 @@ class Config:
     full_read: Duration
     apply: Literal["automatic", "manual"]
     log_format: Literal["text", "json"]
+    moments: Moments = Moments()
 
     def mailbox(self, address: str) -> Mailbox | None:
         """The mailbox of an address or of one of its aliases."""
@@ -262,6 +275,13 @@ def _command(value: Any) -> tuple[str, ...]:
     return words
 
 
+def _listen(value: Any) -> tuple[str, int]:
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", str(value))
+    if not found or not 0 < int(found[3]) < 65536:
+        raise ValueError
+    return found[1] or found[2], int(found[3])
+
+
 def _blackout_day(value: Any) -> date:
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
         return date.fromisoformat(value)
@@ -328,6 +348,18 @@ COMPANY_KEYS = {
     "zone": Key(_zone_shape, "the zone of reps and schedules that name none"),
     "country": Key(_country, "whose holidays are kept"),
     "subdivision": Key(text(), "the part of the country, where holidays differ"),
+}
+MOMENTS_KEYS = {
+    "folder": Key(text("a folder"), "a folder whose tables the daemon takes in"),
+    "listen": Key(
+        _checked("an address and a port", _listen, {"type": "string"}, "like 127.0.0.1:8025"),
+        "where the daemon listens for other systems",
+    ),
+    "token": Key(Shape(_read_password, _password_schema), "where the token is kept that they show"),
+    "hosts": Key(
+        list_of(text("a host name", r"[A-Za-z0-9.-]+"), empty=True), "names by which they may call it, beside its own"
+    ),
+    "beyond_loopback": Key(flag, "whether it may listen to other machines; put TLS in front of it"),
 }
 MAILBOX_KEYS = {
     "address": Key(_address_shape, "the rep's address", required=True),
@@ -400,6 +432,7 @@ KEYS = {
     "apply": Key(choice("automatic", "manual"), "whether the daemon takes up valid edits by itself"),
     "full_read": Key(_duration("full_read"), "how often a mailbox is read whatever it announces"),
     "log_format": Key(choice("text", "json"), "how the daemon's log lines look"),
+    "moments": Key(_record(MOMENTS_KEYS, Moments), "how other systems tell of moments"),
 }
 _DURATIONS = {
     "late_after": "3 days",
@@ -464,10 +497,24 @@ def _compare(spot: Spot, values: Mapping[str, Any]) -> None:
                 here = spot.child("mailboxes").child(index, f'mailbox "{mailbox.address}"')
                 here.report("duplicate", f"has {address}, which is {seen[address]}'s", "give each address once")
             seen.setdefault(address, mailbox.address)
+    if values.get("moments"):
+        _compare_moments(spot.child("moments", "moments"), values["moments"])
     full_read = values.get("full_read")
     if full_read and (full_read.minutes == 0 or full_read.minutes > FULL_READ_MINUTES_MAX):
         hint = f"write 1 minute to {FULL_READ_MINUTES_MAX} minutes"
         spot.child("full_read").report("full-read", f'reads mailboxes every "{full_read.text}"', hint)
+
+
+def _compare_moments(spot: Spot, moments: Moments) -> None:
+    if moments.listen is None:
+        return
+    from engine.account import is_loopback  # with ssl, which few commands need
+
+    if moments.token is None:
+        spot.report("secret", "listens without a token", "add token: {env: NAME}", at="listen")
+    if not moments.beyond_loopback and not is_loopback(moments.listen[0]):
+        hint = "write 127.0.0.1, or add beyond_loopback: true and put TLS in front of it"
+        spot.report("listen", f"would listen beyond this machine, on {moments.listen[0]}", hint, at="listen")
 
 
 def _look_up(spot: Spot, values: Mapping[str, Any]) -> None:
@@ -502,8 +549,23 @@ def _made(folder: Path, values: dict[str, Any], environ: Mapping[str, str]) -> C
         ),
         apply=values.get("apply", "automatic"),
         log_format=values.get("log_format", "text"),
+        moments=_beside_moments(values.get("moments", Moments()), folder),
         **lengths,
     )
+
+
+def _beside_moments(moments: Moments, folder: Path) -> Moments:
+    return replace(
+        moments,
+        folder=_beside(folder, moments.folder) if moments.folder else "",
+        token=_password_beside(moments.token, folder),
+    )
+
+
+def _password_beside(password: Password | None, folder: Path) -> Password | None:
+    if password and password.source == "file":
+        return replace(password, name=_beside(folder, password.name))
+    return password
 
 
 def _beside(folder: Path, name: str) -> str:
@@ -512,8 +574,6 @@ def _beside(folder: Path, name: str) -> str:
 
 
 def _at_home(mailbox: Mailbox, company: Company, folder: Path) -> Mailbox:
-    password = mailbox.password
-    if password and password.source == "file":
-        password = replace(password, name=_beside(folder, password.name))
+    password = _password_beside(mailbox.password, folder)
     cafile = _beside(folder, mailbox.cafile) if mailbox.cafile else ""
     return replace(mailbox, company=company.name, password=password, cafile=cafile)

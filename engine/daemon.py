@@ -12,27 +12,29 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from engine import enrollments, inbox, outbox, triggers
+from engine import enrollments, folder, inbox, intake, outbox, triggers
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
 from engine.core import compose
 from engine.core.model import OutboxMessage, OutboxState
 from engine.database import Unusable
+from engine.endpoint import Answer, Endpoint
+from engine.errors import UserError
 from engine.imap import Fetched, Position, Unreadable
 from engine.installation import Installation
 from engine.library import Library, unpack
 from engine.outbox import Claim, NeedsRead, Nothing
 from engine.project import take_up
 from engine.reading import Workers
-from engine.secrets import secret
+from engine.secrets import endpoint_token, secret
 from engine.smtp import Accepted, Session
 from engine.store import Store, Told, open_store
 from engine.watcher import Watcher
@@ -51,6 +53,8 @@ KEEPING_HOUSE = timedelta(hours=1)
 CLOCK_STEP, NO_TIME = timedelta(seconds=5), timedelta(0)
 #: Other commands work on the same store and files: so soon the daemon notices.
 LOOK_AROUND = timedelta(seconds=5)
+#: So long it is known that another system has said something under a key.
+REQUESTS_KEPT = timedelta(days=30)
 
 
 class Daemon:
@@ -83,6 +87,8 @@ class Daemon:
         self._looked = clock.now(), time.monotonic()
         self._unread: set[str] = set()
         self._said: list[str] = []
+        #: Where other systems tell of moments, once it listens.
+        self.endpoint: Endpoint | None = None
 
     # --- for whoever runs it -----------------------------------------------------------------------------------------
 
@@ -112,10 +118,13 @@ class Daemon:
             self._run("house", self._keep_house)
             self._run("library", self._refresh)
             self._run("doubts", self._settle_doubts)
+            await self._hear_others()
 
     async def stop(self) -> None:
         """Finishes the message in hand, for at most 30 seconds, and gives the mailboxes back."""
         self._stopping.set()
+        if self.endpoint is not None:
+            await self.endpoint.close()
         self.poke()
         _, late = await asyncio.wait(self._tasks, timeout=STOP_PATIENCE_SECONDS) if self._tasks else ((), ())
         for task in late:
@@ -135,6 +144,8 @@ class Daemon:
         """One pass: every mailbox is read, what is due is decided, what may leave leaves. False when one could not be read."""
         read = await self.read_all()
         await self._settle_doubts()
+        if self.config.moments.folder:
+            await self._take_in()
         await self._in_store(lambda inst: triggers.advance(inst, self.clock.now()))
         await self._in_store(lambda inst: enrollments.advance(inst, self.clock.now()))
         for mailbox in self.config.mailboxes:
@@ -252,12 +263,45 @@ class Daemon:
         soon = self.clock.now() + LOOK_AROUND
         return min(until, soon) if until else soon
 
+    async def _hear_others(self) -> None:
+        """Begins to watch the folder and to listen, where the config says so. Raises UserError where that cannot be."""
+        moments = self.config.moments
+        if moments.folder:
+            self._run("folder", self._take_in)
+        if moments.listen is None:
+            return
+        host, port = moments.listen
+        names = frozenset({"localhost", "127.0.0.1", "::1", host.lower(), *map(str.lower, moments.hosts)})
+        endpoint = Endpoint(endpoint_token(self.config, os.environ), names, self._hear)
+        try:
+            await endpoint.listen(host, port)
+        except OSError as error:
+            where, remedy = f"{host}:{port}", "choose another port under moments: in the config"
+            raise UserError(f"cannot listen on {where}: {error.strerror or error}", remedy=remedy) from None
+        self.endpoint = endpoint
+        log.info("moments are heard on %s:%s", host, endpoint.port)
+
+    async def _hear(self, said: Mapping[str, Any], key: str) -> Answer:
+        answer = await self._in_store(lambda inst: intake.answer(inst, said, key, self.clock.now()))
+        self.poke()
+        return answer
+
+    async def _take_in(self) -> datetime | None:
+        """What other systems have written into the watched folder."""
+        try:
+            await self._in_store(lambda inst: folder.take_in(inst, self.clock.now()))
+        except OSError as error:
+            log.error("the folder of moments cannot be used: %s: %s", error.filename, error.strerror)
+            return self.clock.now() + LOOK_AGAIN
+        return self.clock.now() + LOOK_AROUND
+
     async def _keep_house(self) -> datetime | None:
         """Bodies whose time is over are dropped."""
         now = self.clock.now()
 
         def drop(inst: Installation) -> None:
             place = self.config.place(self.config.mailboxes[0])
+            inst.store.drop_requests(now - REQUESTS_KEPT)
             inst.store.drop_bodies(self.config.calendar.add(now, self.config.keep_bodies, place, -1))
 
         await self._in_store(drop)

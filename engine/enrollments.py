@@ -30,7 +30,7 @@ from engine.core.sequence import Sequence
 from engine.decisions import begin, carry_out, facts, happen, others, referral_id, tell
 from engine.errors import UserError
 from engine.installation import Installation
-from engine.letters import holds, render
+from engine.letters import documents, holds, render
 from engine.standing import known_or_new, standing
 
 DUE_BATCH_MAX = 200
@@ -212,6 +212,7 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
             if step.condition and not holds(inst, enrollment, step.condition, now):
                 continue
             render(inst, replace(enrollment, step=step.id), step, now)
+            documents(inst, replace(enrollment, step=step.id), step, now)
         except RenderError as error:
             faults.append(
                 Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template")

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from html import escape
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from engine.core import compose
 from engine.core.address import prospect_key
+from engine.core.language import CONTEXT
 from engine.core.machine import find
 from engine.core.model import Contact, Enrollment, OutboxMessage, Person, Referral
 from engine.core.needs import person, typed
 from engine.core.render import Rendered
-from engine.core.sequence import Role, Sequence, Step
+from engine.core.sequence import Role, Sequence, Step, is_document
 from engine.installation import Installation
 from engine.store import ThreadMail
 
@@ -190,6 +193,63 @@ def render(inst: Installation, enrollment: Enrollment, step: Step, now: datetime
     return words(inst, enrollment, template_of(step, enrollment.contact), now)
 
 
+# --- documents -------------------------------------------------------------------------------------------------------
+
+#: For a printer and for the eye: a sheet of paper, black on white.
+PRINT = (
+    "<style>@page{size:A4;margin:25mm 22mm}body{max-width:42em;margin:2em auto;padding:0 1em;color:#000;background:#fff;"
+    "font:11pt/1.5 Georgia,serif}h1,h2{line-height:1.2;break-after:avoid}h1{font-size:1.6em}h2{font-size:1.1em;margin-top:1.6em}"
+    "hr{border:0;margin:2em 0}hr~p{margin-top:3em;border-top:1px solid #000;padding-top:.3em}</style>"
+)
+_NOT_IN_A_NAME = re.compile(r"[^\w ()&+,.-]+")
+NAME_CHARACTERS_MAX = 100
+
+
+def documents(inst: Installation, enrollment: Enrollment, step: Step, now: datetime) -> tuple[tuple[str, bytes], ...]:
+    """(file name, page) of each document template that a step attaches, filled in at `now` (UTC). Raises RenderError."""
+    return tuple(sheet_of(words(inst, enrollment, name, now)) for name in step.attach if is_document(name))
+
+
+def document(
+    inst: Installation, template: str, contact: Contact, rep: str, given: Mapping[str, Any], now: datetime
+) -> Rendered:
+    """A document for somebody who is in no sequence: what is `given`, and what is known of both. Raises RenderError."""
+    zone = inst.place(contact, rep).zone
+    values = {
+        **inst.rep(rep).variables,
+        **given,
+        "client": contact_values(contact),
+        "prospect": None,
+        "rep": inst.rep(rep).values,
+        "company": {"name": contact.company, "domain": contact.email.rpartition("@")[2]},
+        "referral": None,
+        "today": now.astimezone(ZoneInfo(zone)).date(),
+    }
+    asked = {use.path.split(".")[0] for use in inst.library.templates.uses(template) if use.guarded}
+    return inst.library.templates.render(template, {**dict.fromkeys(asked), **values}, contact.language, zone)
+
+
+def lacking(inst: Installation, template: str, contact: Contact, given: Mapping[str, Any]) -> list[str]:
+    """What a document for somebody needs and was not given, in the order in which it says it."""
+    templates = inst.library.templates
+    known = next(
+        (n for n in (f"{template}.{contact.language[:2]}", template) if n != f"{template}." and templates.has(n)),
+        template,
+    )
+    roots = (use.path.split(".")[0] for use in templates.uses(known) if not use.guarded)
+    return list(dict.fromkeys(root for root in roots if root not in given and root not in CONTEXT))
+
+
+def sheet_of(rendered: Rendered) -> tuple[str, bytes]:
+    """A document as a file: named after its subject, a page that prints well."""
+    name = " ".join(_NOT_IN_A_NAME.sub(" ", rendered.subject).split())[:NAME_CHARACTERS_MAX].strip(" .")
+    page = rendered.html.replace("</head>", f"<title>{escape(rendered.subject)}</title>{PRINT}</head>", 1)
+    return f"{name or 'document'}.html", page.encode()
+
+
+# --- an email ---------------------------------------------------------------------------------------------------------
+
+
 def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, now: datetime) -> Frozen:
     """The email of an outbox row as it would leave at `now` (UTC), to the byte.
 
@@ -224,7 +284,9 @@ def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, no
             references=references(before) or (own_id,),
             in_reply_to=before[-1].message_id if before else "",
             unsubscribe=unsubscribe_link(inst, enrollment, to.email) if contact else "",
-            attachments=inst.library.attachments(step) if step.attach else (),
+            attachments=(*inst.library.attachments(step), *documents(inst, enrollment, step, now))
+            if step.attach
+            else (),
         )
     )
     return Frozen(

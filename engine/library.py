@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from engine.core.render import Templates
-from engine.core.sequence import Problem, Sequence, Step, Trigger, parse_sequence, parse_triggers
+from engine.core.sequence import Problem, Sequence, Step, Trigger, is_document, parse_sequence, parse_triggers
 from engine.core.yaml_strict import decode
 
 TRIGGERS = "sequences/triggers.yaml"
@@ -33,7 +33,11 @@ class Library:
 
     def attachments(self, step: Step) -> tuple[tuple[str, bytes], ...]:
         """(name, bytes) of the files that a step attaches, as they were when this version was applied."""
-        files = [(PurePosixPath(name).name, self.sources[f"sequences/{name}"]) for name in step.attach]
+        files = [
+            (PurePosixPath(name).name, self.sources[f"sequences/{name}"])
+            for name in step.attach
+            if not is_document(name)
+        ]
         return tuple((name, base64.b64decode(content)) for name, content in files)
 
 

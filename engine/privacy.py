@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from engine.core.happening import Stopped
 from engine.core.model import Contact, Enrollment, InboundMessage, Person, Referral, State
 from engine.decisions import happen
 from engine.errors import UserError
+from engine.folder import erase, naming
 from engine.installation import Installation
 from engine.store import Mention, Store
 
@@ -96,8 +98,9 @@ def _unique(found: Iterable[Any]) -> list[Any]:
 # --- access ----------------------------------------------------------------------------------------------------------
 
 
-def export(store: Store, email: str) -> dict[str, Any]:
-    """Everything stored on a person, fit for JSON. Raises UserError when nothing is."""
+def export(store: Store, email: str, taken: str = "") -> dict[str, Any]:
+    """Everything stored on a person, fit for JSON; of the watched folder `taken` the files that name them. Raises UserError when
+    nothing is."""
     found = traces(store, email)
     suppressions = [s for address in found.addresses if (s := store.suppressed(address))]
     if found.nothing and not suppressions:
@@ -119,6 +122,7 @@ def export(store: Store, email: str) -> dict[str, Any]:
         "referrals_by_them": [asdict(r) for r in found.given],
         "referrals_of_them": [asdict(r) for r in found.received],
         "enrollments_about_them": [_about(store, e) for e in (*found.about, *found.behind)],
+        "files_of_moments": [str(f) for f in naming(Path(taken), (*found.addresses, *found.names))] if taken else [],
         "mentioned_in": [asdict(m) for m in found.mentions],
     }
 
@@ -149,6 +153,7 @@ class Forgotten:
     answers: int
     mentions: int
     referrals: int
+    files: int = 0
 
 
 def forget(inst: Installation, email: str, now: datetime) -> Forgotten:
@@ -168,7 +173,9 @@ def forget(inst: Installation, email: str, now: datetime) -> Forgotten:
             store.suppress_hash(address, FORGOTTEN, now)
     store.overwrite_erased()
     referrals = len(found.given) + len(found.received)
-    return Forgotten(len(running), len(found.own), len(found.answers), len(before.mentions), referrals)
+    taken = inst.config.moments.folder
+    files = erase(Path(taken), (*found.addresses, *found.names)) if taken else 0
+    return Forgotten(len(running), len(found.own), len(found.answers), len(before.mentions), referrals, files)
 
 
 def _erase(store: Store, found: Traces, now: datetime) -> None:

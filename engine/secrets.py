@@ -37,6 +37,23 @@ def secret(mailbox: Mailbox, environ: Mapping[str, str]) -> Callable[[], str]:
     return lambda: _from_keyring(mailbox.address, password.name, mailbox.user)
 
 
+def endpoint_token(config: Config, environ: Mapping[str, str]) -> str:
+    """The token that other systems show when they tell of a moment. Raises UserError where there is none worth the name."""
+    kept, whose = config.moments.token, "the moments endpoint"
+    assert kept is not None, "the config insists on one"
+    match kept.source:
+        case "env":
+            token = _from_environment(whose, kept.name, environ)
+        case "file":
+            token = read_private(Path(kept.name), f"the password of {whose}")
+        case _:
+            token = _from_keyring(whose, kept.name, "moments")
+    if len(token) < KEY_CHARACTERS_MIN or not token.isascii() or len(token.split()) != 1:
+        message = f"the token of {whose} is no single word of {KEY_CHARACTERS_MIN} characters or more"
+        raise UserError(message, remedy="make one with: openssl rand -hex 32")
+    return token
+
+
 def _missing(address: str) -> str:
     raise UserError(f"{address} has no password yet", remedy="add `password: {env: NAME}` to its mailbox in the config")
 

@@ -214,18 +214,23 @@ def refused_file(path: Path, sheet: Sheet, refused: Sequence[tuple[Row, str]]) -
     """Writes the refused rows beside the table, with their line and reason, to be mended and fed again; returns where.
 
     A file that is there is never replaced: somebody may be mending it."""
+    for beside in refused_names(path):
+        try:
+            write_refused(beside, sheet, refused)
+        except FileExistsError:
+            continue
+        return beside
+    raise UserError("has too many files of refused rows beside it", str(path), "delete those that were mended")
+
+
+def write_refused(path: Path, sheet: Sheet, refused: Sequence[tuple[Row, str]]) -> None:
+    """Writes refused rows into a new file, with their line and reason. Raises FileExistsError."""
     columns = [name for name in sheet.columns if simple(name) not in OURS]
     rows = [
         {**{name: row.cells.get(name) for name in columns}, sheet.unit: row.line, "reason": reason}
         for row, reason in refused
     ]
-    for beside in refused_names(path):
-        try:
-            write_sheet(beside, sheet, rows, [*columns, sheet.unit, "reason"])
-        except FileExistsError:
-            continue
-        return beside
-    raise UserError("has too many files of refused rows beside it", str(path), "delete those that were mended")
+    write_sheet(path, sheet, rows, [*columns, sheet.unit, "reason"])
 
 
 def refused_names(path: Path) -> Iterator[Path]:

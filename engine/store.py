@@ -688,6 +688,18 @@ class Store:
         kept = replace(moment, id=moment.id or self.new_id())
         return kept if self.database.rows("add_moment", **row_of(kept)) else None
 
+    def add_request(self, key: str, digest: str, now: datetime) -> bool:
+        """Keeps that somebody has said this under a key; False when something was said under it already."""
+        return bool(self.database.rows("add_request", key=key, digest=digest, at=micros(now)))
+
+    def request(self, key: str) -> str:
+        """The digest of what was said under a key; empty where nothing was."""
+        row = self.database.row("request", key=key)
+        return str(row["digest"]) if row else ""
+
+    def drop_requests(self, before: datetime) -> None:
+        self.database.change("drop_requests", before=micros(before))
+
     def fire_moment(self, id: str, now: datetime) -> bool:
         """True for the one who may act on it; put all that follows into the same transaction."""
         return bool(self.database.rows("fire_moment", id=id, now=micros(now)))

@@ -6,6 +6,7 @@ here but by whatever begins."""
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,8 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)([.,]\d+)?")
 @dataclass(frozen=True)
 class Report:
     """That `moment` happened to whoever has the address `email`, and what came with it. `on` is the day (None: today);
-    `contact` (with their `name`) and `rep` make somebody known who is not yet."""
+    `contact` (with their `name`) and `rep` make somebody known who is not yet. `key` says what counts as told before, also on
+    another day; without one it is the whole of it."""
 
     email: str
     moment: str
@@ -48,6 +50,7 @@ class Report:
     on: date | None = None
     rep: str = ""
     contact: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,15 @@ def report(inst: Installation, told: Report, now: datetime) -> Outcome | Refusal
     except ValueError as error:
         return Refusal("wrong", f"prospect {error}")
     with inst.store.transaction():
+        digest = _digest(inst, told) if told.key else ""
+        if told.key and (before := inst.store.request(told.key)):
+            other = Refusal("key", "something else was told under this key", "say it under a key of its own")
+            return Outcome(False) if before == digest else other
         contact = _whose(inst, told)
         if isinstance(contact, Refusal):
             return contact
+        if told.key and not inst.store.add_request(told.key, digest, now):
+            return Outcome(False)
         at = now if day == today else to_utc(datetime.combine(day, time()), zone.key)
         key = json.dumps([contact.id, told.moment, dict(told.data), str(day)], sort_keys=True)
         moment = inst.store.add_moment(Moment("", contact.id, told.moment, told.data, at, key))
@@ -92,6 +101,12 @@ def report(inst: Installation, told: Report, now: datetime) -> Outcome | Refusal
         past = f" on {day}" if day != today else ""
         inst.store.tell(now, "moment", f"{told.moment}{past}" + (f": {came}" if came else ""), contact.id)
         return fire(inst, moment, now)
+
+
+def _digest(inst: Installation, told: Report) -> str:
+    """By what a report is known again, and by which nobody without the key can find out whom it was about."""
+    said = json.dumps(asdict(told), sort_keys=True, default=str)
+    return hmac.digest(inst.key, said.encode(), "sha256").hex()
 
 
 def _whose(inst: Installation, told: Report) -> Contact | Refusal:

@@ -870,7 +870,7 @@ def test_a_file_of_moments_refuses_row_by_row_and_can_be_fed_again(
     said = capsys.readouterr()
     assert said.out == "8 moments: 2 new, 1 known already, 5 refused; 2 sequences started.\n"
     assert [line.split(":")[1].strip() for line in said.err.strip().splitlines()] == [
-        "row 5", "row 6 (x@y.example)", "row 7 (kim@b.example)", "row 8 (kim@b.example)", "row 9 (kim@b.example)",
+        "line 5", "line 6 (x@y.example)", "line 7 (kim@b.example)", "line 8 (kim@b.example)", "line 9 (kim@b.example)",
     ]  # fmt: skip
     assert main(["moment", "--csv", "s.csv"]) == 1
     assert capsys.readouterr().out == "8 moments: 0 new, 3 known already, 5 refused; 0 sequences started.\n"

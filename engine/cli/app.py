@@ -13,7 +13,7 @@ from engine.cli.options import config_option
 FILES = {
     "setup": ("demo", "init", "check", "test", "schema"),
     "entering": ("enroll", "change", "simulate"),
-    "previewing": ("preview",),
+    "previewing": ("preview", "document"),
     "moments": ("moment",),
     "contacts": ("contacts",),
     "steering": ("run", "pause", "resume", "stop", "mark", "suppress"),

@@ -103,7 +103,7 @@ def enroll(
 
     email, sequence = _whom(words, sheet, again or ignore_columns)
     contact["country"] = contact["country"].upper()
-    given = {**_from_file(file), **named_values(values)}
+    given = {**from_file(file), **named_values(values)}
     inst = working(configuration(config))
     _check_place(contact["zone"], contact["country"], contact["subdivision"])
     wish = Wish(email, sequence, given, rep, override, {key: value for key, value in contact.items() if value})
@@ -147,7 +147,7 @@ def _check_place(zone: str, country: str, subdivision: str) -> None:
         raise UserError(said, remedy=remedy)
 
 
-def _from_file(file: Path | None) -> dict[str, Any]:
+def from_file(file: Path | None) -> dict[str, Any]:
     """The variables in a YAML file. Raises UserError with everything that is wrong with it."""
     from engine.core.problem import Problem
     from engine.core.yaml_strict import decode, load

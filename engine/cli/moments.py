@@ -4,8 +4,6 @@ What follows from it is written in `sequences/triggers.yaml`; the same moment to
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +29,6 @@ if TYPE_CHECKING:
     from engine.triggers import Outcome, Report
 
 commands = click.Group()
-
-CONTACT = ("name", "first_name", "company", "title", "zone", "country", "subdivision", "language")
-NEEDED = ("email", "moment")
-#: The name of what stands behind the last column of the header.
-TOO_MANY = "\0"
 
 
 @commands.command(
@@ -143,82 +136,23 @@ def _document(inst: Installation, told: Report, outcome: Outcome | Refusal) -> d
 def _many(inst: Installation, file: Path, rep: str, as_json: bool) -> int:
     """Each row by itself: one that is refused holds up no other, and the file can be fed again."""
     from engine.core.needs import Refusal
+    from engine.intake import feed, refuse_columns
+    from engine.sheets import read_sheet
 
-    done = [(place, *_row(inst, row, rep)) for place, row in _rows(file)]
-    refused = [(place, told, said) for place, told, said in done if isinstance(said, Refusal)]
+    sheet = read_sheet(file)
+    refuse_columns(file, sheet)
+    done = list(feed(inst, sheet, now(), rep))
+    refused = [fed for fed in done if isinstance(fed.said, Refusal)]
     if as_json:
-        print_json([{"place": place, **_document(inst, told, outcome)} for place, told, outcome in done])
+        print_json([{"place": f"{sheet.unit} {f.row.line}", **_document(inst, f.told, f.said)} for f in done])
         return 1 if refused else 0
-    for place, told, refusal in refused:
-        remark(f"{file}: {place}{f' ({told.email})' if told.email else ''}: {refusal}")
-    kept = [(told, outcome) for _, told, outcome in done if not isinstance(outcome, Refusal)]
-    news = sum(outcome.news for _, outcome in kept)
-    started = sum(len(outcome.started) for _, outcome in kept)
+    for fed in refused:
+        who = f" ({fed.told.email})" if fed.told.email else ""
+        remark(f"{file}: {sheet.unit} {fed.row.line}{who}: {fed.said}")
+    kept = [fed.said for fed in done if not isinstance(fed.said, Refusal)]
+    news, started = sum(outcome.news for outcome in kept), sum(len(outcome.started) for outcome in kept)
     say(
         f"{count(len(done), 'moment')}: {news} new, {len(kept) - news} known already, {len(refused)} refused;"
         f" {count(started, 'sequence')} started."
     )
     return 1 if refused else 0
-
-
-def _row(inst: Installation, row: Mapping[str, Any], rep: str) -> tuple[Report, Outcome | Refusal]:
-    """One row, as `whoelse moment` would have said it; an empty cell says nothing."""
-    from engine.core.needs import Refusal
-    from engine.triggers import Report, report
-
-    cells = {name.strip().lower(): v.strip() if isinstance(v, str) else v for name, v in row.items()}
-    given = {name: value for name, value in cells.items() if value not in (None, "")}
-    email, moment, day = (str(given.pop(name, "")) for name in (*NEEDED, "date"))
-    owner = str(given.pop("rep", rep))
-    contact = {part: str(given.pop(part)) for part in CONTACT if part in given}
-    told = Report(email, moment, given, rep=owner, contact=contact)
-    if TOO_MANY in given:
-        return told, Refusal("row", "has more cells than the header", "quote a cell that holds the delimiter")
-    if not (email and moment):
-        return told, Refusal("row", "has no email or no moment", "a row needs both")
-    try:
-        told = replace(told, on=date.fromisoformat(day) if day else None)
-    except ValueError:
-        return told, Refusal("date", f"{day!r} is no date", "write it like 2026-03-02")
-    return told, report(inst, told, now())
-
-
-def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The rows with their places. Raises UserError where they are no table of moments."""
-    from engine.errors import UserError
-
-    try:
-        text = _decoded(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(file), "name a file after --csv") from None
-    is_json = text.lstrip()[:1] in ("[", "{")
-    try:
-        rows = list(_parsed(text, is_json))
-    except ValueError as error:
-        raise UserError(f"is no JSON: {error}", str(file), "save it anew, or as CSV") from None
-    names = {str(name).strip().lower() for name in rows[0]} if rows and isinstance(rows[0], dict) else set()
-    if not names.issuperset(NEEDED) or not all(isinstance(row, dict) for row in rows):
-        raise UserError("has no columns email and moment", str(file), "let its first line be like: email,moment,score")
-    return [(f"item {number}" if is_json else f"row {number + 1}", row) for number, row in enumerate(rows, 1)]
-
-
-def _decoded(raw: bytes) -> str:
-    """UTF-8, or else what spreadsheets on Windows write."""
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
-
-
-def _parsed(text: str, is_json: bool) -> Iterable[dict[str, Any]]:
-    """Raises ValueError for what is no JSON. The delimiter is the one that the header has most of."""
-    import csv
-    import io
-
-    from sqlite_utils.utils import Format, rows_from_file  # 220 ms to import
-
-    header = text.lstrip().partition("\n")[0]
-    dialect = type("Found", (csv.excel,), {"delimiter": max(",;\t", key=header.count)})
-    form = Format.JSON if is_json else Format.CSV
-    rows, _ = rows_from_file(io.BytesIO(text.encode()), form, dialect, extras_key=TOO_MANY)
-    return rows

@@ -28,7 +28,8 @@ def export(email: str, config: Path) -> None:
     """Everything that is stored on a person, as JSON: what they may ask for (GDPR, Article 15)."""
     from engine.privacy import export
 
-    print_json(export(store_of(configuration(config)), email))
+    loaded = configuration(config)
+    print_json(export(store_of(loaded), email, loaded.moments.folder))
 
 
 @commands.command(
@@ -64,6 +65,7 @@ def _say_forgotten(email: str, done: Forgotten) -> None:
         f"{count(done.enrollments, 'enrollment')} and {count(done.answers, 'message')} erased",
         f"{count(done.mentions, 'line')} that named them emptied",
         f"{count(done.referrals, 'referral')} without a name",
+        *([f"{count(done.files, 'file')} of moments without their rows"] if done.files else ()),
     ]
     say(f"{email} is forgotten: {', '.join(said)}.")
     say("The address stays suppressed, as a hash. Erase the mail in your own mailbox, and old backups, yourself.")

@@ -131,3 +131,53 @@ def _send_tests(inst: Installation, letters: Sequence[Previewed], address: str) 
         if not isinstance(result, Accepted):
             raise UserError(f"{letter.step} was not sent to {to}: {getattr(result, 'text', result)}")
         say(f"{letter.step}: sent to {to} as a test; nothing is recorded.")
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+@commands.command(
+    "document",
+    short_help="Fill in a document, like the referral agreement.",
+    epilog=example(
+        "whoelse document agreement dana@acme.example -v reward='Ten per cent of the first invoice.' …",
+        "whoelse document agreement dana@acme.example --from terms.yaml agreement.html",
+    ),
+)
+@click.argument("template")
+@email_argument
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@values_option
+@click.option("--from", "source", metavar="FILE", type=click.Path(path_type=Path), help="Variables from a YAML file.")
+@rep_option
+@config_option
+def document(
+    template: str, email: str, file: Path | None, values: tuple[str, ...], source: Path | None, rep: str, config: Path
+) -> None:
+    """Fill in a document template for somebody, in their language, as a page to print and sign. It is written into FILE, else into
+    one that is named after its title. Nothing is sent."""
+    from engine.cli.entering import from_file
+    from engine.errors import UserError
+    from engine.letters import document as filled
+    from engine.letters import lacking, sheet_of
+
+    inst = edited(configuration(config))
+    contact = inst.store.contact_at(email)
+    if contact is None:
+        raise UserError(
+            f"nobody has the address {email}", remedy="whoelse contacts import, or enroll, makes them known"
+        )
+    owner = rep or contact.owner
+    given = {**inst.rep(owner).variables, **from_file(source), **named_values(values)}
+    if missing := lacking(inst, template, contact, given):
+        raise UserError(
+            f"{template} needs {', '.join(missing)}", remedy=f"add -v {missing[0]}=…, or name a file with --from"
+        )
+    name, page = sheet_of(filled(inst, template, contact, owner, given, now()))
+    target = file or Path(name)
+    try:
+        with target.open("xb") as out:
+            out.write(page)
+    except FileExistsError:
+        raise UserError("is there already", str(target), "name another file, or delete it first") from None
+    say(f"It is in {target}: open it in a browser, read it, and print it from there.")

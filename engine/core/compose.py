@@ -39,6 +39,7 @@ _REPLY = re.compile(
 _TYPES = {
     "csv": "text/csv",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "html": 'text/html; charset="utf-8"',
     "ics": "text/calendar",
     "jpeg": "image/jpeg",
     "jpg": "image/jpeg",

@@ -321,7 +321,7 @@ STEP = {
     "block": Key(shapes.flag, "waits until the task is done"),
     "attach": Key(
         shapes.list_of(Shape(_read_file, {"type": "string", "minLength": 1}), or_one=True),
-        "files, relative to the sequence's folder",
+        "files, relative to the sequence's folder; a name without a suffix is a document template, filled in",
     ),
 }
 

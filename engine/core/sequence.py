@@ -133,6 +133,11 @@ class Trigger:
     line: int = 0
 
 
+def is_document(name: str) -> bool:
+    """Whether `attach` names a document template and no file: a file has a suffix."""
+    return "." not in PurePosixPath(name).name
+
+
 def parse_sequence(file: str, text: str) -> tuple[Sequence | None, list[Problem]]:
     """Read one sequence file. Returns the sequence, or None where a problem is an error, and all problems in their
     order. What needs other files (templates, windows, other sequences) is left to `lint`."""

@@ -32,3 +32,12 @@ ORDER BY c.email;
 -- name: referrers()
 SELECT * FROM contact c
 WHERE c.email <> 'forgotten ' || c.id AND EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id) ORDER BY c.email;
+
+-- name: add_request(key, digest, at)
+INSERT INTO request (key, digest, at) VALUES (:key, :digest, :at) ON CONFLICT DO NOTHING RETURNING key;
+
+-- name: request(key)
+SELECT digest FROM request WHERE key = :key;
+
+-- name: drop_requests(before)
+DELETE FROM request WHERE at < :before;

@@ -11,7 +11,7 @@ from engine.core.lint.project import TRIGGERS, Place, Project, Written, emails_o
 from engine.core.lint.starts import certain_prospect
 from engine.core.problem import Problem, did_you_mean
 from engine.core.render import RenderError
-from engine.core.sequence import Sequence, Step
+from engine.core.sequence import Sequence, Step, is_document
 from engine.core.yaml_strict import Loc, locate
 
 INTRODUCTION = "introduction"
@@ -45,6 +45,27 @@ def missing(project: Project) -> Iterator[Problem]:
                 yield project.problem(written.place, written.loc, "missing-template", message, hint)
 
 
+def _documents(project: Project, sequence: Sequence) -> Iterator[tuple[Place, Loc, str]]:
+    for place, step in project.steps(sequence):
+        for number, name in enumerate(step.attach):
+            if is_document(name):
+                yield place, place.at("attach", number), name
+
+
+def documents(project: Project) -> Iterator[Problem]:
+    """Document templates that a step attaches and that are not there, or that have no name for the file."""
+    for sequence in project.sequences.values():
+        for place, loc, name in _documents(project, sequence):
+            if not project.templates.has(name):
+                message = f'attaches the document "{name}", for which there is no template'
+                near = did_you_mean(name, project.template_texts)
+                hint = near if near.startswith("did") else f"write templates/{name}.md; a file is named with its suffix"
+                yield project.problem(place, loc, "missing-template", message, hint)
+            elif not _subject(project, name):
+                hint = 'begin the file with ---, subject: "…", ---'
+                yield Problem(f"templates/{name}.md", 1, 1, "no-subject", "the document has no title", hint)
+
+
 def introduction(project: Project) -> Iterator[Problem]:
     """An `intro_link` without the words that it carries."""
     if project.templates.has(INTRODUCTION):
@@ -69,6 +90,9 @@ def names(project: Project) -> Iterator[Problem]:
         for written in project.written(sequence):
             for template in project.in_languages(written.template):
                 yield from _template_names(project, written.place, template)
+        for place, _, document in _documents(project, sequence):
+            for template in project.in_languages(document):
+                yield from _template_names(project, place, template)
 
 
 def _template_names(project: Project, place: Place, template: str) -> Iterator[Problem]:
@@ -217,4 +241,4 @@ def _openers(sequence: Sequence) -> set[str]:
     return found
 
 
-RULES = (missing, introduction, faulty, names, expressions, subjects)
+RULES = (missing, documents, introduction, faulty, names, expressions, subjects)
