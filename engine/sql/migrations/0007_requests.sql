@@ -2,3 +2,4 @@
 CREATE TABLE request (
   key TEXT PRIMARY KEY, digest TEXT NOT NULL, at BIGINT NOT NULL
 );
+CREATE INDEX request_at ON request (at);
