@@ -232,10 +232,8 @@ def document(
 def lacking(inst: Installation, template: str, contact: Contact, given: Mapping[str, Any]) -> list[str]:
     """What a document for somebody needs and was not given, in the order in which it says it."""
     templates = inst.library.templates
-    known = next(
-        (n for n in (f"{template}.{contact.language[:2]}", template) if n != f"{template}." and templates.has(n)),
-        template,
-    )
+    translated = f"{template}.{contact.language[:2]}"
+    known = translated if templates.has(translated) else template
     roots = (use.path.split(".")[0] for use in templates.uses(known) if not use.guarded)
     return list(dict.fromkeys(root for root in roots if root not in given and root not in CONTEXT))
 
