@@ -3,6 +3,7 @@ names of secrets, never secrets; an account that is not filled in yet is no prob
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -283,9 +284,10 @@ def _listen(value: Any) -> tuple[str, int]:
 
 
 def _blackout_day(value: Any) -> date:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        return date.fromisoformat(value)
-    raise ValueError
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            return date.fromisoformat(value)
+    raise ValueError  # without a word: the shape says what it takes, and 2026-02-30 is none
 
 
 def _read_password(spot: Spot) -> Password | None:
@@ -321,8 +323,15 @@ _password_schema: dict[str, Any] = {
     "maxProperties": 1,
     "properties": {name: {"type": "string", "minLength": 1} for name in ("env", "file", "keyring")},
 }
+_window = _checked("a window", parse_window, {"anyOf": [{"const": "always"}, {"type": "object"}]})
+
+
+def _read_window(spot: Spot) -> Window | None:
+    return _window.read(replace(spot, who=f'window "{spot.loc[-1]}"'))
+
+
 _windows = mapping_of(
-    _checked("a window", parse_window, {"anyOf": [{"const": "always"}, {"type": "object"}]}),
+    Shape(_read_window, _window.schema),
     "windows by their names",
     text("a name in small letters", "[a-z][a-z0-9_]*"),
 )
@@ -397,7 +406,9 @@ MAILBOX_KEYS = {
 
 def _mailbox(spot: Spot) -> Mailbox | None:
     address = spot.value.get("address") if isinstance(spot.value, dict) else None
-    named = replace(spot, who=f'mailbox "{address}"' if isinstance(address, str) else f"mailbox {spot.loc[-1]}")
+    named = replace(
+        spot, who=f'mailbox "{address}"' if isinstance(address, str) else f"mailbox {int(spot.loc[-1]) + 1}"
+    )
     if isinstance(spot.value, dict) and {"password", "token_command"} <= spot.value.keys():
         named.report("secret", "has both a password and a token_command", "leave one out", at="token_command")
     made: Mailbox | None = _record(MAILBOX_KEYS, _filled_mailbox).read(named)

@@ -262,7 +262,7 @@ def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, no
     rep = inst.rep(enrollment.rep)
     contact = recipient_of(inst, enrollment, sequence, step)
     to = Person(contact.name, contact.email) if contact else Person(rep.name, rep.address)
-    thread = message.id if (step.thread or sequence.thread) == "new" else enrollment.thread
+    thread = thread_of(inst, enrollment, sequence, step, message.id)
     before = inst.store.in_thread(thread)
     names = (enrollment.id, step.id, message.visit, message.attempt)
     domain = rep.address.rpartition("@")[2]
@@ -300,6 +300,29 @@ def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, no
         template_of(step, enrollment.contact),
         _copies(inst, enrollment, step, to),
     )
+
+
+def thread_of(inst: Installation, enrollment: Enrollment, sequence: Sequence, step: Step, fresh: str) -> str:
+    """The thread that this step's email goes on in; `fresh` is one that holds nothing yet. A step beats its sequence; where
+    there is no such thread, its own is the enrollment's."""
+    match step.thread or sequence.thread:
+        case "new":
+            return fresh
+        case own if own == sequence.thread:
+            return enrollment.thread
+        case "inherit":
+            parent = inst.store.enrollment(enrollment.parent) if enrollment.parent else None
+            return parent.thread if parent else enrollment.thread
+        case "answer":
+            message = inst.store.inbound_message(enrollment.cause or _cause(inst, enrollment))
+            return (message.thread if message else "") or enrollment.thread
+    return enrollment.id
+
+
+def _cause(inst: Installation, enrollment: Enrollment) -> str:
+    """The message by which an enrollment was started; `cause` forgets it with the first email."""
+    told = inst.store.story(enrollment.contact)
+    return next((line.message for line in told if line.enrollment == enrollment.id and line.kind == "started"), "")
 
 
 def references(before: list[ThreadMail]) -> tuple[str, ...]:

@@ -32,12 +32,14 @@ class Library:
     sources: Mapping[str, str]
 
     def attachments(self, step: Step) -> tuple[tuple[str, bytes], ...]:
-        """(name, bytes) of the files that a step attaches, as they were when this version was applied."""
-        files = [
-            (PurePosixPath(name).name, self.sources[f"sequences/{name}"])
-            for name in step.attach
-            if not is_document(name)
-        ]
+        """(name, bytes) of the files that a step attaches, as they were when this version was applied.
+
+        Raises ValueError for one that is not there: `check` refuses that, but an older version may have been applied."""
+        names = [name for name in step.attach if not is_document(name)]
+        missing = [name for name in names if f"sequences/{name}" not in self.sources]
+        if missing:
+            raise ValueError(f"there is no file sequences/{missing[0]} to attach")
+        files = [(PurePosixPath(name).name, self.sources[f"sequences/{name}"]) for name in names]
         return tuple((name, base64.b64decode(content)) for name, content in files)
 
 

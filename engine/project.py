@@ -53,7 +53,7 @@ def open_store(config: Config) -> Store:
 
 def lint_library(config: Config, library: Library, problems: list[Problem]) -> list[Problem]:
     """Everything that is wrong with a library: what parsing found, and what shows only across files."""
-    from engine.core.lint import lint
+    from engine.core.lint import lint, samples
     from engine.library import template_sources
 
     given = [set(mailbox.variables) for mailbox in config.mailboxes]
@@ -65,7 +65,12 @@ def lint_library(config: Config, library: Library, problems: list[Problem]) -> l
         library.sources,
         set.intersection(*given) if given else (),
     )
-    return sorted({*problems, *across}, key=lambda p: (p.file, p.line, p.column, p.message))
+    unreadable = {
+        problem.file for problem in problems if problem.code == "encoding"
+    }  # all else in them follows from it
+    unfilled = samples.unfillable(library.sequences, library.templates, [*problems, *across])
+    every = {p for p in (*problems, *across, *unfilled) if p.code == "encoding" or p.file not in unreadable}
+    return sorted(every, key=lambda p: (p.file, p.line, p.column, p.message))
 
 
 def read_library(config: Config) -> tuple[Library, list[Problem]]:

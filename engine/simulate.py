@@ -387,7 +387,10 @@ def _people(data: Mapping[str, Any]) -> tuple[Person, ...]:
 
 def _until(data: Mapping[str, Any]) -> date | None:
     given = data.get("until")
-    return date.fromisoformat(str(given)[:10]) if given else None
+    try:
+        return date.fromisoformat(str(given)[:10]) if given else None
+    except ValueError as error:
+        raise UserError(f"until must be a date like 2026-03-16, not {given!r}") from error
 
 
 def local(text: str, zone: str) -> datetime:

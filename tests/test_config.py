@@ -181,8 +181,8 @@ def test_windows_and_lengths_are_read(tmp_path: Path):
         ("holidays: yes\n" + ONE, 'config.yaml:1:11: the config takes true or false for "holidays", not "yes"'),
         ("blackout: {24.12.: x}\n" + ONE, "config.yaml:1:"),
         ("blackout: {2026-02-30: x}\n" + ONE, "config.yaml:1:"),
-        ("windows: {w: {mon: 9-5}}\n" + ONE, 'config.yaml:1:14: the config has the time "9"; write it like 09:00'),
-        ("windows: {w: {mo: '09:00-10:00'}}\n" + ONE, 'config.yaml:1:14: the config has the day "mo"'),
+        ("windows: {w: {mon: 9-5}}\n" + ONE, 'config.yaml:1:14: window "w" has the time "9"; write it like 09:00'),
+        ("windows: {w: {mo: '09:00-10:00'}}\n" + ONE, 'config.yaml:1:14: window "w" has the day "mo"'),
         (
             "company: {zone: Berlin}\n" + ONE,
             'config.yaml:1:17: the config has a zone that is unknown: "Berlin" is no time zone',
@@ -200,7 +200,7 @@ def test_windows_and_lengths_are_read(tmp_path: Path):
         ("log_format: xml\n" + ONE, "config.yaml:1:13: the config takes one of text, json"),
         (ONE + "store: a\nstore: b\n", 'config.yaml:5:1: the key "store" stands twice'),
         (ONE + "  x: [\n", "config.yaml:4:"),
-        ("mailboxes:\n  - name: Sam\n", 'config.yaml:2:5: mailbox 0 lacks "address"'),
+        ("mailboxes:\n  - name: Sam\n", 'config.yaml:2:5: mailbox 1 lacks "address"'),
         (
             "mailboxes:\n  - address: sam\n    name: Sam\n",
             'config.yaml:2:14: mailbox "sam" takes an address for "address"',

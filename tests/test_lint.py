@@ -109,7 +109,7 @@ def test_a_sound_trigger_is_left_alone(text: str) -> None:
 
 def test_a_trigger_asks_what_can_be_read() -> None:
     assert trigger_problems('- {moment: nps, if: "score >=", start: touch}', MORE) == [
-        "1:21: trigger 1 has an unreadable \"if\": unexpected 'end of template'"
+        "1:21: trigger 1 has an unreadable \"if\": unexpected 'end of template'; something is missing at its end"
     ]
     assert trigger_problems('- {moment: nps, if: "score >= 9", start: touch}', MORE) == []
 

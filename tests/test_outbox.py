@@ -903,6 +903,41 @@ def test_thread_answer_replies_to_the_message_that_caused_it(there: Office) -> N
     assert thanks["Subject"] == "Re: Introduction"
 
 
+CROSSING = """
+name: Crossing
+kind: touch
+to: client
+thread: {thread}
+steps:
+  - {{id: apart, email: hello, thread: new}}
+  - {{id: own, email: hello, thread: one}}
+  - {{id: parents, email: again, thread: inherit}}
+  - {{id: answer, email: again, thread: answer}}
+  - {{id: plain, email: last}}
+"""
+
+
+@pytest.mark.parametrize(("thread", "plain"), [("one", "own"), ("inherit", "parents"), ("answer", "answer")])
+def test_a_steps_thread_beats_its_sequences(new_office: Callable[..., Office], thread: str, plain: str) -> None:
+    parent = "name: P\nkind: touch\nto: client\nsteps: [{id: first, email: one}]\nwhen: {declined: {stop: no, start: crossing}}\n"
+    there = new_office(books=office.library({"crossing": CROSSING.format(thread=thread), "parents": parent}))
+    started_by = there.enroll(DANA, "parents")
+    there.run(days=1)
+    (first,) = there.rows(started_by)
+    there.hear("No, thank you.", subject="Your question", Message_ID="<no@acme.test>")
+    assert there.of(started_by).outcome == "no"
+    there.run(days=5)
+    steps = {m.step: m for m in there.rows("crossing")}
+    assert list(steps) == ["apart", "own", "parents", "answer", "plain"]
+    enrollment = there.of("crossing")
+    assert steps["apart"].thread not in (enrollment.id, first.thread)
+    assert steps["own"].thread == enrollment.id
+    assert steps["parents"].thread == first.thread
+    (answer,) = there.store.inbound_of(enrollment.contact)
+    assert steps["answer"].thread == answer.thread != first.thread
+    assert steps["plain"].thread == steps[plain].thread
+
+
 def test_an_answer_stands_in_the_references_of_what_follows_it(there: Office) -> None:
     from engine import inbox
 

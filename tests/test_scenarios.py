@@ -197,8 +197,8 @@ def test_a_task_that_is_listed_once_must_not_come_twice() -> None:
 
 
 def test_an_event_that_makes_no_sense_fails_with_the_reason() -> None:
-    result = run(["{sent: first}"], ("{after: 1 day, named: {people: [{nick: Barry}]}}",))
-    assert "has no part 'nick'" in result.message
+    result = run(["{sent: first}"], ("{after: 1 day, named: {people: [{email: barry}]}}",))
+    assert "has the invalid address 'barry'" in result.message
 
 
 # --- what nobody has tried -------------------------------------------------------------------------------------------

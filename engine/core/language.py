@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from engine.core import shapes
@@ -26,6 +27,13 @@ CAUSES = ("moment", "referral", "every")
 #: Names that every template and expression has beside what `needs` declares; `prospect` is none where there is none.
 CONTEXT = ("client", "prospect", "rep", "company", "referral", "enrollment", "today", "intro_link", "unsubscribe")
 ANCHOR = "start"
+PERSON_PARTS = {
+    "name": "their whole name",
+    "first_name": "if it is not the first word of the name",
+    "email": "their address",
+    "company": "where they work",
+    "title": "what they are there",
+}
 UNHEARD = (Event.AUTO_REPLY, Event.DELAYED, Event.IGNORED)
 HANDLED = tuple(event.value for event in Event if event not in UNHEARD)
 
@@ -212,7 +220,7 @@ def _time(parse: Callable[[str], object], example: str) -> Shape[str]:
 def _read_file(spot: Spot) -> str | None:
     value = spot.value
     if isinstance(value, str) and value and not value.startswith(("/", "~")) and ".." not in value.split("/"):
-        return value
+        return str(PurePosixPath(value))
     shapes.wrong(spot, "files beside the sequence", "a relative path without ..")
     return None
 
@@ -325,9 +333,39 @@ STEP = {
     ),
 }
 
+
+def _read_people(spot: Spot) -> object:
+    """People as scenarios bring them: one or a list, each a mapping or `Barry Jones <barry@acme.example>`."""
+    for one in spot.items() if isinstance(spot.value, list) else [spot]:
+        if isinstance(one.value, dict):
+            read_keys(one, {part: Key(Shape(lambda part: True, {}), about) for part, about in PERSON_PARTS.items()})
+        elif not isinstance(one.value, str):
+            shapes.wrong(one, "people", "like {name: Barry Jones, email: barry@acme.example}")
+    return spot.value
+
+
+#: Said in short: it stands once for every event.
+PEOPLE = Shape(_read_people, {"type": ["string", "object", "array"]})
+EVENT_DATA = {
+    "people": Key(PEOPLE, "whom it is about: a person, or a list of them"),
+    "prospect": Key(PEOPLE, "the same, for one"),
+    "until": Key(_time(date.fromisoformat, "2026-03-16"), "the first day back"),
+    "step": Key(STEP_NAME, "the step whose email it answers, where that is not the last"),
+    "note": Key(shapes.text(), "what the rep should know"),
+    "text": Key(shapes.text(), "the words, for whoever reads the scenario"),
+}
+
+
+def _read_event_data(spot: Spot) -> object:
+    """What comes with an event: a mapping; nothing at all is the same as `{}`."""
+    return True if spot.value is None else read_keys(spot, EVENT_DATA) or True
+
+
+_EVENT = Shape(_read_event_data, {"anyOf": [{"type": "null"}, mapping_schema(EVENT_DATA)]})
+
 GIVEN = {
     "after": Key(_length("happens after"), "how long after the beginning", required=True),
-    **{event.value: Key(Shape(lambda spot: True, {}), f"the event {event.value}, with its data") for event in Event},
+    **{event.value: Key(_EVENT, f"the event {event.value}, with its data") for event in Event},
     "done": Key(STEP_NAME, "the task of that step is done"),
     "approved": Key(STEP_NAME, "the draft of that step is approved"),
     "rejected": Key(STEP_NAME, "the draft of that step is rejected"),

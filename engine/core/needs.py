@@ -13,13 +13,14 @@ from email.utils import parseaddr
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.core.language import PERSON_PARTS
 from engine.core.sequence import Need, Sequence
 
 # Also what no header takes: line separators. (Lone surrogates come from a terminal that is not UTF-8, and are told as that.)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
 TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "herr", "frau", "m", "mme", "dipl.-ing", "mag"})
-PARTS = ("name", "first_name", "email", "company", "title")
+PARTS = tuple(PERSON_PARTS)
 EXAMPLES = {
     "text": '"a line of text"',
     "number": "10",

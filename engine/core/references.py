@@ -29,8 +29,9 @@ def check(spot: Spot) -> None:
     for step in steps:
         _check_targets(step, f" of {step.who}", ids)
     _check_targets(spot, "", ids)
+    drafts = {str(step.value.get("id")) for step in steps if step.value.get("approve") is True}
     for scenario in _items(spot, "scenarios"):
-        _check_scenario(scenario, ids)
+        _check_scenario(scenario, ids, drafts)
         _check_values(scenario, spot.value.get("needs"))
 
 
@@ -70,14 +71,19 @@ def _check_targets(spot: Spot, owner: str, ids: Iterable[str]) -> None:
             named.report("goto", f'goes to "{target}", which is no step', did_you_mean(target, ids))
 
 
-def _check_scenario(spot: Spot, ids: Iterable[str]) -> None:
+def _check_scenario(spot: Spot, ids: Iterable[str], drafts: Iterable[str]) -> None:
+    """Steps that are none, and drafts that are none: deciding on one that never waits tries nothing."""
     for part, keys in (("given", ("done", "approved", "rejected")), ("expect", ("sent", "skipped"))):
         for item in _items(spot, part):
             for key in keys:
                 step = item.value.get(key) if isinstance(item.value, dict) else None
-                if isinstance(step, str) and step not in ids:
-                    named = replace(item.child(key), who=f'scenario "{spot.value.get("name")}"')
+                if not isinstance(step, str):
+                    continue
+                named = replace(item.child(key), who=f'scenario "{spot.value.get("name")}"')
+                if step not in ids:
                     named.report("scenario", f'speaks of "{step}", which is no step', did_you_mean(step, ids))
+                elif key in ("approved", "rejected") and step not in drafts:
+                    named.report("scenario", f'decides on "{step}", which is no draft', "give the step approve: true")
 
 
 def _check_values(scenario: Spot, needs: object) -> None:

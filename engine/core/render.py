@@ -462,7 +462,22 @@ def _said(error: Exception, given: Mapping[str, Any]) -> tuple[str, str]:
     if message.endswith("is empty"):
         path = message.split('"')[1]
         return message, f"fill it in, or provide for its absence: {{% if {path} %}}…{{% endif %}}"
-    return message, ""
+    return message, next((hint for pattern, hint in _JINJA_HINTS if re.match(pattern, message)), "")
+
+
+#: What people meant where Jinja could not read it.
+_JINJA_HINTS = (
+    (
+        r"unexpected '}'|expected token '(?::|end of print statement)'",
+        "a variable is one name in two braces: {{ client.first_name }}",
+    ),
+    (r"unexpected char '[#/]'", "a condition is written {% if client.company %}…{% endif %}"),
+    (r"unexpected char '[“”„‘’«»]'", 'use straight quotes: "…"'),
+    (r"chunk after expression", "compare with ==, and join with and, or, not"),
+    (r"unexpected 'end of template'", "something is missing at its end"),
+    (r"Unexpected end of template", "close what is open: {% endif %}, {% endfor %} or {% endblock %}"),
+    (r"Encountered unknown tag", "the tags are if, for, set, include and their ends, like endif"),
+)
 
 
 def _column(lines: tuple[str, ...], line: int, words: str) -> int:

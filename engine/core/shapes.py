@@ -65,13 +65,34 @@ class Key:
     required: bool = False
 
 
+#: What other programs call a key.
+_CALLED_ELSEWHERE = {
+    **dict.fromkeys(("delay", "pause_for"), "wait"),
+    **dict.fromkeys(("send", "mail", "message", "template"), "email"),
+    **dict.fromkeys(("on", "events", "handlers"), "when"),
+    **dict.fromkeys(("attachment", "attachments", "files"), "attach"),
+    "wait": "after",
+    "description": "about",
+    "recipient": "to",
+    "type": "kind",
+    "condition": "if",
+    "tests": "scenarios",
+    "variables": "needs",
+}
+
+
+def _hint(key: str, keys: Mapping[str, Key]) -> str:
+    other = _CALLED_ELSEWHERE.get(key.lower(), "")
+    return f'did you mean "{other}"?' if other in keys and key.lower() not in keys else did_you_mean(key, keys)
+
+
 def read_keys(spot: Spot, keys: Mapping[str, Key]) -> dict[str, Any]:
     """What could be read of a mapping, by key; an absent or broken value is left out and, if needed, reported."""
     if not isinstance(spot.value, dict):
         spot.report("type", f"takes {_listing(keys)}, not {shown(spot.value)}")
         return {}
     for key in (k for k in spot.value if k not in keys):
-        spot.report("unknown-key", f'has no key "{key}"', did_you_mean(key, keys), at=key)
+        spot.report("unknown-key", f'has no key "{key}"', _hint(key, keys), at=key)
     for key in (k for k, v in keys.items() if v.required and k not in spot.value):
         spot.report("missing-key", f'lacks "{key}"', keys[key].about)
     read = {key: keys[key].shape.read(spot.child(key)) for key in spot.value if key in keys}

@@ -126,6 +126,9 @@ def _syntax(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
         line, column = opened.line + 1, opened.column + 1
     line, column = min((line, column), _line_column(text, len(text.rstrip())))
     hint = _HINTS.get(problem, "")
+    before = text.splitlines()[line - 1][: column - 1] if hint else ""
+    if problem == "did not find expected key" and before.endswith("'"):
+        hint = "a quote inside of 'single quotes' is written twice, or use \"double quotes\""
     if "cannot start any token" in problem:
         hint = _starts_badly(text, line, column)
     return Problem(file, line, column, "yaml", f"YAML: {problem}", hint)

@@ -80,6 +80,29 @@ def passed(project: Project) -> Iterator[Problem]:
                 before[step.at.anchor] = step
 
 
+def before_the_beginning(project: Project) -> Iterator[Problem]:
+    """Times that have passed when the enrollment begins, and an `until` that is over before the waits that lead to it."""
+    for sequence in project.sequences.values():
+        jumps = any(handler.goto for _, handler in project.handlers(sequence))
+        earliest = 0.0  # days from the start: the least that the steps so far take
+        for place, step in project.steps(sequence):
+            if step.at and step.at.anchor == "start" and max(_days(step.at)) < 0:
+                hint = "nothing is sent before the start: it would leave at once"
+                message = f"comes at {step.at.text}, before the sequence begins"
+                yield project.problem(place, place.at("at"), "order", message, hint, "warning")
+            if step.aside:
+                continue
+            if step.wait:
+                here = earliest + min(_length(step.wait))
+            else:
+                here = max(earliest, min(_days(step.at))) if step.at and step.at.anchor == "start" else earliest
+            if step.until is None and not jumps:
+                earliest = here
+            if step.until and step.wait and step.until.anchor == "start" and max(_days(step.until)) < here:
+                message = f"waits {step.wait.text} but comes only until {step.until.text}"
+                yield project.problem(place, place.at("until"), "never", message, "it would always be skipped")
+
+
 def _surely_before(one: At, other: At) -> bool:
     """Whether `one` lies before `other` whatever the month and the holidays."""
     return max(_days(one)) < min(_days(other))
@@ -159,4 +182,4 @@ def _comes_round(sequence: Sequence, target: str) -> bool:
     return True
 
 
-RULES = (windows, unreachable, passed, impossible, endless)
+RULES = (windows, unreachable, passed, before_the_beginning, impossible, endless)

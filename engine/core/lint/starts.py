@@ -23,6 +23,20 @@ def unknown(project: Project) -> Iterator[Problem]:
                 yield project.problem(place, loc, "sequence", f'starts "{start.sequence}", which is not there', hint)
 
 
+def scenarios(project: Project) -> Iterator[Problem]:
+    """Scenarios that speak of sequences that are not there: one that must not start is never missed."""
+    for sequence in project.sequences.values():
+        for number, scenario in enumerate(sequence.scenarios):
+            for index, item in enumerate(scenario.expect):
+                for key in ("started", "not_started"):
+                    name = item.get(key)
+                    if name is not None and name not in project.sequences:
+                        message = f'speaks in scenario "{scenario.name}" of the sequence "{name}", which is not there'
+                        loc = ("scenarios", number, "expect", index, key)
+                        hint = did_you_mean(str(name), project.sequences)
+                        yield project.problem(Place(sequence), loc, "sequence", message, hint)
+
+
 def handed_over(project: Project) -> Iterator[Problem]:
     """`with:` that the started sequence does not know, values of the wrong type, needs that nothing fills."""
     for sequence in project.sequences.values():
@@ -96,7 +110,7 @@ def _way(targets: Mapping[str, list[str]], start: str, goal: str) -> tuple[str, 
     return ()
 
 
-RULES = (unknown, handed_over, loops)
+RULES = (unknown, scenarios, handed_over, loops)
 
 
 def certain_prospect(place: Place) -> bool:

@@ -66,6 +66,21 @@ def documents(project: Project) -> Iterator[Problem]:
                 yield Problem(f"templates/{name}.md", 1, 1, "no-subject", "the document has no title", hint)
 
 
+def attachments(project: Project) -> Iterator[Problem]:
+    """Files that a step attaches and that do not lie beside the sequences."""
+    files = [name.partition("sequences/") for name in project.sources if not name.endswith(".yaml")]
+    beside = [name for above, _, name in files if name and not above]
+    for sequence in project.sequences.values():
+        for place, step in project.steps(sequence) if project.sources else ():
+            for number, name in enumerate(step.attach):
+                if not is_document(name) and name not in beside:
+                    message = f'attaches "{name}", which is not there'
+                    near = did_you_mean(name, beside)
+                    hint = near if near.startswith("did") else f"put it at sequences/{name}"
+                    hint = "a sequence is nothing to attach" if name.endswith(".yaml") else hint
+                    yield project.problem(place, place.at("attach", number), "missing-file", message, hint)
+
+
 def introduction(project: Project) -> Iterator[Problem]:
     """An `intro_link` without the words that it carries."""
     if project.templates.has(INTRODUCTION):
@@ -189,7 +204,7 @@ def _unreadable(project: Project, source: str) -> Problem | None:
 
 
 def subjects(project: Project) -> Iterator[Problem]:
-    """Emails that open a thread without a subject, subjects that nobody will see, tasks without a title."""
+    """Emails without a word, or that open a thread without a subject; subjects that nobody will see; tasks without a title."""
     for sequence in project.sequences.values():
         openers = _openers(sequence)
         first = {_subject(project, name) for place, step in project.steps(sequence) if step.id in openers
@@ -202,6 +217,9 @@ def subjects(project: Project) -> Iterator[Problem]:
 
 def _subject_problem(project: Project, written: Written, openers: set[str], first: set[str]) -> Iterator[Problem]:
     subject, step = _subject(project, written.template), written.place.step
+    if written.email and not project.templates.template(written.template).body.strip():
+        message = f"the email says nothing (in {written.place.sequence.key}, {written.place.who})"
+        yield Problem(f"templates/{written.template}.md", 1, 1, "no-text", message, "write it below the subject")
     file = f"templates/{written.template}.md"
     if not written.email:
         if not subject:
@@ -241,4 +259,4 @@ def _openers(sequence: Sequence) -> set[str]:
     return found
 
 
-RULES = (missing, documents, introduction, faulty, names, expressions, subjects)
+RULES = (missing, documents, attachments, introduction, faulty, names, expressions, subjects)

@@ -1,5 +1,6 @@
 """Words by which filters and people take a letter for advertising. One of them condemns no mail, so all are warnings; the
-list is short on purpose and holds only what has no place in a letter from one person to another."""
+list is short on purpose and holds only what has no place in a letter from one person to another. A blank that nobody filled
+in is an error."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from engine.core.lint.project import Project
+from engine.core.lint.texts import INTRODUCTION
 from engine.core.problem import Problem
 
 SUBJECT_MAX = 78  # RFC 5322 §2.1.1: what a line should not exceed; phones show about half of it
@@ -30,6 +32,13 @@ _SHORTENED = re.compile(
 _FAKE_REPLY = re.compile(r"\s*(?:re|aw|fwd?|wg)\s*:", re.IGNORECASE)
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 _NAMED = re.compile(r"""\{%-?\s*(?:include|extends|import|from)\s*["']([^"']+)["']""")
+#: Blanks as other programs and hurried people write them; to us they are text like any other.
+_LEFT_OPEN = re.compile(
+    r"(?<!\{)\{ ?[a-z_]+(?:[. ][a-z_]+)* ?\}(?!\})|%[a-z]+(?:_[a-z]+)*%|\*\|[a-z_:]+\|\*|\[\[[^\]\n]+\]\]"
+    r"|\[(?:insert|full|first|last|your|name|client|customer|company|prospect|vorname|nachname|firma)\b[^\]\n]*\](?![\[(:])"
+    r"|(?<!\w)(?:TODO|TBD|FIXME|XXX+|lorem ipsum)(?!\w)",
+    re.IGNORECASE,
+)
 _LOOKS = (
     (_SAID, "reads like advertising", "say it as you would to a friend"),
     (_SHOUTED, "shouts", "write it in small letters"),
@@ -41,12 +50,30 @@ _LOOKS = (
 def wording(project: Project) -> Iterator[Problem]:
     """Phrases, shouting and hidden links in everything that an email may say."""
     for name in _said_in_emails(project):
-        text = _JINJA.sub(lambda found: re.sub(r"[^\n]", "\0", found[0]), project.template_texts[name])
+        text = _without_jinja(project.template_texts[name])
         for pattern, what, hint in _LOOKS:
             for found in pattern.finditer(text):
-                line, start = text.count("\n", 0, found.start()) + 1, text.rfind("\n", 0, found.start()) + 1
-                place = (f"templates/{name}.md", line, found.start() - start + 1)
-                yield Problem(*place, "wording", f'"{found[0]}" {what}', hint, "warning")
+                yield Problem(*_place(name, text, found.start()), "wording", f'"{found[0]}" {what}', hint, "warning")
+
+
+def left_open(project: Project) -> Iterator[Problem]:
+    """Blanks that nobody filled in: they would be sent as they stand."""
+    for name in (*_said_in_emails(project), *project.in_languages(INTRODUCTION)):
+        text = _without_jinja(project.template_texts[name])
+        for found in _LEFT_OPEN.finditer(text):
+            message = f'"{found[0]}" would be sent as it stands'
+            blank = 'a variable is written {{ client.first_name }}; what is meant so, {{ "so" }}'
+            hint = blank if re.match(r"\W", found[0]) else "finish it, or take it away"
+            yield Problem(*_place(name, text, found.start()), "placeholder", message, hint)
+
+
+def _without_jinja(text: str) -> str:
+    """The author's own words, each where it stands."""
+    return _JINJA.sub(lambda found: re.sub(r"[^\n]", "\0", found[0]), text)
+
+
+def _place(name: str, text: str, offset: int) -> tuple[str, int, int]:
+    return f"templates/{name}.md", text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def _said_in_emails(project: Project) -> list[str]:
@@ -77,4 +104,4 @@ def subject_lines(project: Project) -> Iterator[Problem]:
             yield Problem(*place, "wording", message, "say it in six words", "warning")
 
 
-RULES = (wording, subject_lines)
+RULES = (wording, left_open, subject_lines)
