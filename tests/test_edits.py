@@ -435,6 +435,22 @@ def test_a_plan_names_every_date_that_moves_and_every_step_that_drops_out_and_ev
     assert here.sent() == ["a"] and here.inst.library.version != books.version, "nothing has happened"
 
 
+def test_behind_a_step_that_was_removed_it_goes_on_when_the_plan_says(here: Office) -> None:
+    """It used to wait for the time of the step that was gone, and then to send all that had come due meanwhile."""
+    edited(here, COUNTED)
+    dana = here.enroll(DANA, "nudge")
+    here.work()
+    text = three(
+        "id: a, email: hello", "id: x, at: start + 1 day, email: again", "id: c, at: start + 1 week, email: last"
+    )
+    said = edits.plan(here.inst, library({"nudge": text}), here.now).lines()
+    assert f"{DANA} in nudge: x is due Tue 3 Mar 2026 09:00" in said
+    edited(here, text)
+    assert (here.of(dana).step, here.of(dana).next_at) == ("x", here.now + timedelta(days=1))
+    here.run(days=1)
+    assert here.sent() == ["a", "x"]
+
+
 def test_the_story_says_when_an_edit_changed_what_somebody_is_in(here: Office) -> None:
     edited(here, COUNTED)
     dana = here.enroll(DANA, "nudge")

@@ -434,7 +434,7 @@ def _changed(
     if enrollment.state is not State.ACTIVE:
         return Decision(changed, (), why)
     if step is None:
-        if enrollment.in_hand not in ("task", "draft"):  # the outbox asks before it lets anything leave
+        if enrollment.in_hand == "outbox":  # it asks before it lets anything leave
             return Decision(changed, (), why)
         gone = "was removed from the sequence"
         return _skip(sequence, changed, enrollment.step or "", now, facts, gone, Withdraw(gone))
