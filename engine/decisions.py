@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from engine.core import conduct
 from engine.core.address import prospect_key
@@ -60,7 +61,7 @@ from engine.letters import holds, recipient_of, words
 from engine.standing import known_or_new, standing
 
 FORBIDDEN_TRIES = timedelta(days=30)
-NEXT_MORNING = timedelta(days=1)
+NEXT_DAY = timedelta(days=1)
 LATE = timedelta(days=1)
 #: So many enrollments may come of one; beyond it, sequences start each other in a circle.
 FAMILY_MAX = 100
@@ -187,7 +188,16 @@ def _may_begin(inst: Installation, enrollment: Enrollment, sequence: Sequence, n
         if refusal.override:
             _add_task(inst, enrollment, AddTask("start_refused", note=str(refusal)), now, "")
         return Stopped(refusal.rule)
-    return Forbidden(refusal.reason, now + NEXT_MORNING)
+    return Forbidden(refusal.reason, _next_morning(inst, enrollment, sequence, contact, now))
+
+
+def _next_morning(
+    inst: Installation, enrollment: Enrollment, sequence: Sequence, contact: Contact, now: datetime
+) -> datetime:
+    """When the sequence's window opens next on another day where the person is."""
+    place = inst.place(contact, enrollment.rep)
+    tomorrow = now.astimezone(ZoneInfo(place.zone)).date() + NEXT_DAY
+    return inst.config.calendar.opens_on(sequence.window, place, tomorrow)
 
 
 def carry_out(inst: Installation, before: Enrollment, decision: Decision, now: datetime, message: str) -> None:

@@ -242,6 +242,17 @@ def test_a_forbidden_start_begins_on_the_morning_after_the_rule_is_met(new_offic
     assert there.sent("ask") == ["who_else"]
 
 
+def test_a_start_that_is_forbidden_in_the_evening_is_tried_when_the_window_opens(
+    new_office: Callable[..., Office],
+) -> None:
+    asks = "name: Asks\nkind: touch\nto: client\nsteps:\n  - {id: ask, wait: 9 hours, start: ask}\n"
+    there = new_office(books=office.library({"asks": asks}))
+    there.later(days=4)
+    there.enroll(DANA, "asks")
+    there.run(hours=10)
+    assert there.of("ask").next_at == MONDAY + timedelta(days=7), "it is Friday, 18:00"
+
+
 def test_a_child_that_runs_already_is_left_alone(there: Office) -> None:
     first = there.enroll(DANA, "intro", prospect=BARRY_PERSON)
     there.enroll(DANA, "parent", prospect=BARRY_PERSON)

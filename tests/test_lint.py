@@ -82,12 +82,14 @@ def test_a_trigger_starts_what_is_there() -> None:
         ('- {every: "0 9 1 * *", for: clients, start: touch, after: rest}', "1:59: trigger 1 rests, but nobody has said no; a rest follows a no; choose another schedule, or a length"),
         ('- {every: "0 9 1 * *", for: clients, start: outreach}', "1:45: trigger 1 starts outreach, which is about a prospect; a schedule names nobody: start it by a referral or a moment"),
         ('- {every: "0 9 1 * *", for: clients, start: thanks}', "1:45: trigger 1 starts thanks, which is about a prospect; a schedule names nobody: start it by a referral or a moment"),
+        ('- {every: "0 9 1 * *", for: everybody, start: touch}', '1:29: trigger 1 is for those who have a field "everybody"; clients are all, referrers those who have referred'),
+        ('- {every: "0 9 1 * *", for: client, start: touch}', '1:29: trigger 1 is for those who have a field "client"; did you mean "clients"?'),
         ("- {moment: met, start: [thanks]}", '1:25: trigger 1 starts thanks, which is about a prospect; report it with -v prospect="Barry Jones <barry@acme.example>", or every start becomes the task "complete"'),
         ('- {every: "0 9 1 * *", for: clients, start: needy}', '1:45: trigger 1 starts needy, which needs topic; every start becomes the task "complete": give it by with, or for each rep in the config'),
         ("- {referral: won, start: needy}", '1:26: trigger 1 starts needy, which needs topic; every start becomes the task "complete": give it by with, or for each rep in the config'),
         ("- {moment: a, start: touch}\n- {moment: a, start: [touch, needy]}", "2:23: trigger 2 starts touch again, as trigger 1 does; whoever is in it already is skipped: take one of them away"),
     ],
-    ids=["with", "confirms", "rest", "to a prospect", "needs a prospect", "a moment's prospect", "needs", "a referral's needs", "twice"],
+    ids=["with", "confirms", "rest", "to a prospect", "needs a prospect", "for everybody", "for client", "a moment's prospect", "needs", "a referral's needs", "twice"],
 )  # fmt: skip
 def test_what_a_trigger_cannot_mean_is_told(text: str, told: str) -> None:
     assert trigger_problems(text + "\n", MORE) == [told]

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from engine.core.lint.project import TRIGGERS, Project
-from engine.core.problem import Problem, did_you_mean
+from engine.core.problem import Problem, did_you_mean, near
 from engine.core.sequence import Sequence, Start, Trigger
 from engine.core.yaml_strict import Loc, locate
 
+AUDIENCES = ("clients", "referrers")
 _TASK = 'every start becomes the task "complete"'
 
 
@@ -42,6 +43,16 @@ def schedules(project: Project) -> Iterator[Problem]:
         if any(start.rest for start in trigger.starts):
             hint = "a rest follows a no; choose another schedule, or a length"
             yield _problem(project, number, ("after",), "rest", "rests, but nobody has said no", hint, "warning")
+
+
+def audiences(project: Project) -> Iterator[Problem]:
+    """A single word asks for a field of that name, which is seldom what was meant."""
+    for number, trigger in enumerate(project.triggers):
+        word = trigger.audience.strip()
+        if word.isidentifier() and word not in AUDIENCES:
+            message = f'is for those who have a field "{word}"'
+            known = near(word, AUDIENCES) or "clients are all, referrers those who have referred"
+            yield _problem(project, number, ("for",), "audience", message, known, "warning")
 
 
 def unfilled(project: Project) -> Iterator[Problem]:
@@ -115,4 +126,4 @@ def _problem(
     return Problem(TRIGGERS, line, column, code, f"trigger {number + 1} {message}", hint, severity)
 
 
-RULES = (unknown, schedules, unfilled, twice)
+RULES = (unknown, schedules, audiences, unfilled, twice)
