@@ -30,8 +30,10 @@ docs: $(VENV)/.test
 STORMS ?= 100000
 KILLS ?= 10000
 MUTATIONS ?= 100000
+CROSSINGS ?= 10000
 soak: $(VENV)/.test
 	@$(BIN)/python tests/soak.py storms $(STORMS)
+	@$(BIN)/python tests/soak.py crossings $(CROSSINGS)
 	@$(BIN)/python tests/soak.py stories $(KILLS)
 	@$(BIN)/python tests/soak.py mutations $(MUTATIONS)
 

@@ -20,7 +20,7 @@ import mutations
 import servers
 
 RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
-STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 500, 5, 6, 5000, 1000
+STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 250, 5, 6, 5000, 250
 #: The test run has the seeds below.
 FIRST_SEED = 10_000
 HEAD = """# Soak results
