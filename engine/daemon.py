@@ -86,6 +86,8 @@ class Daemon:
         self._down: dict[str, str] = {}
         self._looked = clock.now(), time.monotonic()
         self._unread: set[str] = set()
+        #: Mailboxes of which is known that no other copy of the store sends from them.
+        self._alone: set[str] = set()
         self._said: list[str] = []
         #: Where other systems tell of moments, once it listens.
         self.endpoint: Endpoint | None = None
@@ -344,9 +346,31 @@ class Daemon:
                 return nothing
             case NeedsRead(message):
                 return await self._read_first(mailbox, message.id)
-            case Claim() as claimed:
+            case Claim() as claimed if mailbox.address in self._alone or not await self._is_out_already(claimed):
+                self._alone.add(mailbox.address)
                 await self._deliver(claimed)
         return None
+
+    async def _is_out_already(self, claimed: Claim) -> bool:
+        """Two copies of one store know nothing of each other, but both write what they send into Sent, under the same id. Asked
+        before the first email of a run leaves a mailbox, and again until one is not there."""
+        message = claimed.message
+        try:
+            folder = await asyncio.wait_for(self._search(message), READ_PATIENCE_SECONDS)
+        except Exception as error:  # who cannot look knows nothing; follow-ups do not come so far
+            log.warning("%s: cannot look in Sent before the first email: %s", message.mailbox, error)
+            return False
+        if folder is None:
+            return False
+        log.error("%s: %s was sent by another copy of this store: stop one", message.mailbox, message.step)
+        await self._in_store(lambda inst: outbox.found_before(inst, claimed, folder, self.clock.now()))
+        return True
+
+    def _search(self, message: OutboxMessage) -> asyncio.Future[str | None]:
+        since = (message.deadline or self.clock.now()) - timedelta(days=1)
+        return asyncio.wrap_future(
+            self._watcher.find(message.mailbox, message.message_id, message.own_id, message.recipient, since)
+        )
 
     async def _mind_the_clock(self) -> None:
         """A clock that was set, or a laptop that slept: no read counts any more, and what waits leaves only behind a new one, at
@@ -463,13 +487,13 @@ class Daemon:
         return self.clock.now() + LOOK_AGAIN
 
     async def _look_for(self, message: OutboxMessage, mailbox: Mailbox) -> None:
-        since = (message.deadline or self.clock.now()) - timedelta(days=1)
-        search = self._watcher.find(mailbox.address, message.message_id, message.own_id, message.recipient, since)
         try:
-            folder = await asyncio.wrap_future(search)
+            folder = await self._search(message)
         except Exception as error:
             log.warning("%s: cannot look for a message in doubt: %s", mailbox.address, error)
             return
+        if folder is None and not await self._is_read(mailbox.address):
+            return  # a copy under another id is known by its words, when Sent is read
         now = self.clock.now()
         await self._in_store(lambda inst: outbox.look(inst, message, folder, files_sent(inst, mailbox), now))
 

@@ -382,6 +382,13 @@ def settle(inst: Installation, message: OutboxMessage, went_out: bool, now: date
         return True
 
 
+def found_before(inst: Installation, claim: Claim, folder: str, now: datetime) -> None:
+    """What was claimed lies in `folder` already: another copy of this store has sent it."""
+    with inst.store.transaction():
+        if inst.store.doubt_claim(claim.message, "it is in Sent already"):
+            settle(inst, claim.message, True, now, f"found in {folder}: another copy of this store has sent it")
+
+
 def look(inst: Installation, message: OutboxMessage, folder: str | None, files_sent: bool, now: datetime) -> None:
     """What a search for a doubtful message in Sent and All Mail has shown at `now` (UTC). Absence proves something only where the
     server files Sent by itself (`files_sent`), and only twice with 15 minutes between."""

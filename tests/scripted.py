@@ -108,7 +108,8 @@ class Stub:
         )
 
     def _search(self, line: Line, tag: str, command: str) -> None:
-        first = int(command.split()[3].partition(":")[0])
+        words = command.split()
+        first = int(words[3].partition(":")[0]) if words[2] == "UID" else 1
         uids = [uid for uid in self.mail if uid >= first] or list(self.mail)[-1:]
         line.say(f"* SEARCH {' '.join(map(str, uids))}\r\n{tag} OK done")
 

@@ -168,6 +168,28 @@ async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_not
         assert len(at.got()) == 3
 
 
+async def test_two_copies_of_one_store_send_an_email_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file was copied by hand after Dana was enrolled, and both copies run: no lock can tell, Sent can."""
+    async with desk(tmp_path, monkeypatch) as at:
+        at.mailbox.folders += ("Sent",)
+        sought: list[str] = []
+
+        def only_the_first_is_there(line: Line, tag: str) -> bool:
+            if "Message-ID" not in at.mailbox.heard[-1]:
+                return False
+            sought.append(at.mailbox.heard[-1])
+            line.say(f"* SEARCH{' 1' if sought[-1] == sought[0] else ''}\r\n{tag} OK done")
+            return True
+
+        at.mailbox.hooks["SEARCH"] = only_the_first_is_there
+        at.enroll(DANA)
+        await at.until(lambda: any(row.state is OutboxState.SENT for row in at.rows()))
+        assert at.got() == []
+        assert any("another copy of this store" in line.text for line in at.inst.store.history_since(MONDAY))
+        at.enroll(LEE)
+        await at.until(lambda: at.got() == [LEE])
+
+
 class Hand:
     """A clock that is moved by hand."""
 

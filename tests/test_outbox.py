@@ -465,6 +465,15 @@ def test_the_copy_in_sent_settles_a_doubt(there: Office) -> None:
     assert there.of(nudge).step == "second"
 
 
+def test_what_another_copy_of_the_store_has_sent_counts_as_sent(there: Office) -> None:
+    nudge = there.enroll()
+    enrollments.advance(there.inst, there.now)
+    claim = there.claimed()
+    outbox.found_before(there.inst, claim, "Sent", there.now)
+    assert not there.start(claim)
+    assert there.sent(nudge) == ["first"] and there.of(nudge).step == "second"
+
+
 def test_absence_proves_something_only_twice_and_only_where_the_server_files(there: Office) -> None:
     nudge, doubt = in_doubt(there)
     look = lambda folder, files: outbox.look(there.inst, doubt, folder, files, there.now)

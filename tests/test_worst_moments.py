@@ -211,6 +211,17 @@ def test_a_message_that_the_server_does_not_give_is_set_aside_and_the_next_is_re
     assert len(diary.downs) == 2  # it was given three chances
 
 
+def test_a_mailbox_of_100_000_messages_costs_no_more_than_what_is_new(diary: Diary) -> None:
+    with stub(mail=dict.fromkeys(range(1, 100_001), letter("old"))) as server, watching(diary) as watcher:
+        watcher.add("rep", server.account())
+        assert settled(watcher.read_now("rep"))
+        assert diary.mail == [] and diary.positions["rep", "INBOX"] == Position(7, 100_000)
+        server.mail[100_001] = letter("new")
+        assert settled(watcher.read_now("rep"))
+    assert diary.names() == ["new"]
+    assert [c for c in server.heard if "FETCH" in c and "100001" not in c] == []
+
+
 def test_a_message_that_is_gone_when_it_is_fetched_is_passed_over(diary: Diary) -> None:
     def forget(line: Line, tag: str) -> bool:
         if "BODY" in server.heard[-1]:
