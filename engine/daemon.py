@@ -12,11 +12,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from engine import enrollments, folder, inbox, intake, outbox, triggers
@@ -82,6 +83,8 @@ class Daemon:
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._wanted: list[tuple[str, Callable[[Installation], Any], asyncio.Future[Any]]] = []
+        self._carrying: asyncio.Task[None] | None = None
         self._busy = 0
         self._down: dict[str, str] = {}
         self._looked = clock.now(), time.monotonic()
@@ -192,6 +195,35 @@ class Daemon:
 
     async def _in_store(self, verb: Callable[[Installation], T]) -> T:
         return await self._loop.run_in_executor(self._executor, lambda: verb(self._here()))
+
+    async def _together(self, address: str, verb: Callable[[Installation], T]) -> T:
+        """As `_in_store`, for a mailbox, in one transaction with what other mailboxes want at the same time: to commit costs as
+        much for eight as for one. It is committed when this returns."""
+        result: asyncio.Future[T] = self._loop.create_future()
+        self._wanted.append((address, verb, result))
+        if not self._carrying:
+            self._carrying = asyncio.create_task(self._carry_out(), name="together")
+        return await result
+
+    async def _carry_out(self) -> None:
+        try:
+            while self._wanted:
+                # By address: two daemons on one store take the rows of their mailboxes in the same order.
+                wanted, self._wanted = sorted(self._wanted, key=itemgetter(0)), []
+                work = partial(together, verbs=[verb for _, verb, _ in wanted])
+                try:
+                    done: list[Any] = await self._in_store(work)
+                except Exception as error:  # the store itself: nobody's verb was tried
+                    done = [error for _ in wanted]
+                for (_, _, result), value in zip(wanted, done, strict=True):
+                    if result.cancelled():
+                        continue
+                    if isinstance(value, Exception):
+                        result.set_exception(value)
+                    else:
+                        result.set_result(value)
+        finally:
+            self._carrying = None
 
     def _prepare(self, inst: Installation) -> None:
         for mailbox in self.config.mailboxes:
@@ -341,7 +373,7 @@ class Daemon:
         if mailbox.address in self._unread:
             self._unread.discard(mailbox.address)
             await self._is_read(mailbox.address)
-        match await self._in_store(lambda inst: self._claim(inst, mailbox.address)):
+        match await self._together(mailbox.address, lambda inst: self._claim(inst, mailbox.address)):
             case Nothing() as nothing:
                 return nothing
             case NeedsRead(message):
@@ -425,17 +457,24 @@ class Daemon:
 
         async def before_body() -> bool:
             began = self.clock.now()
-            may = await self._in_store(lambda inst: outbox.start(inst, claimed, began))
+            may = await self._together(message.mailbox, lambda inst: outbox.start(inst, claimed, began))
             return may and outbox.in_time(claimed, began, self.clock.now())
 
         async with self._leased(message.mailbox):
             result = await self._sessions[message.mailbox].deliver(
                 message.mailbox, message.recipient, message.raw, before_body=before_body, bcc=message.bcc
             )
-        await self._in_store(lambda inst: outbox.record(inst, claimed, result, self.clock.now()))
+
+        def record(inst: Installation) -> bool:
+            """Whether something is due now, by this result or whatever else."""
+            outbox.record(inst, claimed, result, self.clock.now())
+            due = inst.store.next_enrollment_at()
+            return due is not None and due <= self.clock.now()
+
+        due = await self._together(message.mailbox, record)
         if not isinstance(result, Accepted):
             log.warning("%s to %s: %s", message.step, message.recipient, result)
-        if "advance" in self._wakes:
+        if due and "advance" in self._wakes:
             self._wakes["advance"].set()
 
     @contextlib.asynccontextmanager
@@ -540,6 +579,22 @@ class Daemon:
     def _set_aside(self, fetched: Fetched, sentence: str) -> None:
         inbox.set_aside(self._here(), fetched, sentence, self.clock.now())
         log.error("%s: a message was set aside: %s", fetched.mailbox, sentence)
+
+
+def together(inst: Installation, verbs: Sequence[Callable[[Installation], Any]]) -> list[Any]:
+    """What each verb returns, or the error that it raised; all in one transaction. Where one fails, nothing of them was kept, and
+    each is carried out anew in a transaction of its own, so that nobody suffers by another's fault."""
+    if len(verbs) > 1:
+        with contextlib.suppress(Exception), inst.store.transaction():
+            return [verb(inst) for verb in verbs]
+    done: list[Any] = []
+    for verb in verbs:
+        try:
+            with inst.store.transaction():
+                done.append(verb(inst))
+        except Exception as error:
+            done.append(error)
+    return done
 
 
 def files_sent(inst: Installation, mailbox: Mailbox) -> bool:
