@@ -19,7 +19,7 @@ import servers
 
 from engine import enrollments, outbox
 from engine.__main__ import main
-from engine.cli.app import app
+from engine.cli.app import FILES, app
 from engine.cli.output import chosen, clean, handles, when
 from engine.config import load_config
 from engine.core.model import OutboxState
@@ -779,3 +779,12 @@ def test_control_c_is_no_traceback(project: Path, whoelse: Whoelse, monkeypatch:
 
 def test_what_is_cleaned_stays_readable() -> None:
     assert clean("Grüße, 你好\tand\nmore") == "Grüße, 你好\tand\nmore"
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    """`whoelse --help` has it from a table, so that it reads no command's file."""
+    context = click.Context(app)
+    for lines in FILES.values():
+        for name, said in lines.items():
+            command = app.get_command(context, name)
+            assert command is not None and command.short_help == said

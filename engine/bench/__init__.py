@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from engine.bench.harness import Ground, Row
 
 #: In this order; each is a module of this package with `measure(ground)`.
-FIGURES = ("start", "send", "build", "classify", "match", "tick", "import_csv", "simulate")
+FIGURES = (
+    "start", "send", "rtt", "build", "classify", "match", "tick", "import_csv", "simulate", "poll", "react", "watch", "memory",
+    "workers",
+)  # fmt: skip
 
 
 def name_of(figure: str) -> str:

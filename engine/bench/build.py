@@ -42,7 +42,7 @@ Filling = tuple[str, dict[str, Any], str, str]
 
 def measure(ground: Ground) -> Iterator[Row]:
     config = project.make(ground.fresh("build"), project.UNUSED_PORT)
-    inst = project.opened(config)
+    inst = project.opened(config, ground)
     templates = inst.library.templates
     fillings = list(fillings_of(inst))
     tongues = list(itertools.product(NAMES, SUBJECTS))

@@ -42,7 +42,7 @@ def write(file: Path, rows: int) -> None:
 
 
 def fed(ground: Ground, sheet: Sheet) -> None:
-    inst = project.opened(project.make(ground.fresh("import"), project.UNUSED_PORT))
+    inst = project.opened(project.make(ground.fresh("import"), project.UNUSED_PORT), ground)
     with closing(inst.store):
         done = list(feed(inst, sheet, Wish("", project.SEQUENCE, {}), datetime.now(UTC)))
         assert [each.fate for each in done] == ["enrolled"] * len(sheet.rows), done[0]

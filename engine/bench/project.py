@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.bench.harness import Ground
 from engine.config import Config, load_config
 from engine.core.model import Enrollment, InboundMessage, OutboxMessage, OutboxState
 from engine.enrollments import Wish, advance, enroll
 from engine.installation import Installation
 from engine.letters import write
-from engine.library import Library, shipped_folder
+from engine.library import shipped_folder
 from engine.outbox import BRAKE
 from engine.project import edited_library
 from engine.secrets import create_key, installation_key
@@ -36,6 +37,10 @@ steps:
 when:
   finished: {stop: no_answer}
 """
+LATER = "later"
+#: Nothing is due for a month, and any answer ends it.
+IN_A_MONTH = ONE_EMAIL.replace("One email", "Later").replace("{id: hello,", "{id: hello, at: start + 1 month,")
+IN_A_MONTH += "  reply: {stop: answered}\n"
 CONFIG = """\
 store: whoelse.db
 company: {name: Bench Consulting, domains: [bench.example], zone: Europe/Berlin, country: DE}
@@ -63,24 +68,33 @@ def make(folder: Path, smtp: int, mailboxes: int = 1, imap: int = UNUSED_PORT, p
     for name in ("sequences", "templates"):
         shutil.copytree(shipped_folder() / name, folder / name)
     (folder / "sequences" / f"{SEQUENCE}.yaml").write_text(ONE_EMAIL)
+    (folder / "sequences" / f"{LATER}.yaml").write_text(IN_A_MONTH)
     create_key(folder / "secret.key")
     secret = folder / "password"
     secret.touch(0o600)
     secret.write_text(f"{password}\n")
-    reps = "".join(MAILBOX.format(n=n, smtp=smtp, imap=imap) for n in range(mailboxes))
-    (folder / "config.yaml").write_text(CONFIG + reps)
+    (folder / "config.yaml").write_text(config_text(smtp, mailboxes, imap))
+    return read(folder)
+
+
+def config_text(smtp: int, mailboxes: int = 1, imap: int = UNUSED_PORT) -> str:
+    return CONFIG + "".join(MAILBOX.format(n=n, smtp=smtp, imap=imap) for n in range(mailboxes))
+
+
+def read(folder: Path) -> Config:
+    """The config of a project that was made."""
     return load_config(folder / "config.yaml", {})
 
 
-def opened(config: Config, library: Library | None = None) -> Installation:
-    """The installation, with its files applied."""
-    return Installation(
-        config, open_store(config.store), library or edited_library(config), installation_key(config, {})
-    )
+def opened(config: Config, ground: Ground | None = None) -> Installation:
+    """The installation with its files applied; on one ground they are read and checked once."""
+    library = ground.once("library", lambda: edited_library(config)) if ground else edited_library(config)
+    return Installation(config, open_store(config.store), library, installation_key(config, {}))
 
 
 def queue(inst: Installation, emails: int, now: datetime) -> None:
     """Enrolls as many people, spread over the mailboxes, until each has an email in the outbox; all at once."""
+    queued = len(inst.store.outbox_in(OutboxState.QUEUED))
     for mailbox in inst.config.mailboxes:
         inst.store.add_mailbox(mailbox.address)
     with inst.store.transaction():
@@ -90,7 +104,7 @@ def queue(inst: Installation, emails: int, now: datetime) -> None:
             assert isinstance(entered, Enrollment), entered
             inst.store.add_inbound(_wrote(inst, entered, rep, now))
         advance(inst, now)
-    assert len(inst.store.outbox_in(OutboxState.QUEUED)) == emails
+    assert len(inst.store.outbox_in(OutboxState.QUEUED)) == queued + emails
 
 
 def _wish(number: int, rep: str) -> Wish:

@@ -14,11 +14,8 @@ from engine.bench import project
 from engine.bench.harness import Ground, Row, compare
 from engine.bench.sink import HOST, Sink, sink
 from engine.clock import RealClock
-from engine.config import Config
 from engine.daemon import Daemon
 from engine.installation import Installation
-from engine.library import Library
-from engine.project import edited_library
 from engine.store import Told
 
 PATIENCE_SECONDS = 120.0
@@ -47,24 +44,21 @@ def row(ground: Ground, server: Sink, name: str, mailboxes: int, target: float, 
 def prepared(ground: Ground, server: Sink, mailboxes: int, emails: int) -> Installation:
     """A project in whose outbox so many emails wait."""
     config = project.make(ground.fresh("send"), server.port, mailboxes)
-    inst = project.opened(config, library(ground, config))
+    inst = project.opened(config, ground)
     project.queue(inst, emails, datetime.now(UTC))
     return inst
-
-
-def library(ground: Ground, config: Config) -> Library:
-    return ground.once("library", lambda: edited_library(config))
 
 
 def by_daemon(inst: Installation, server: Sink) -> float:
     """Messages a second until the last one is recorded as sent."""
     inst.store.close()
-    emails, taken = asyncio.run(_sent_by(inst))
+    emails, taken = asyncio.run(sent_by(inst))
     server.settle(emails)
     return emails / taken
 
 
-async def _sent_by(inst: Installation) -> tuple[int, float]:
+async def sent_by(inst: Installation) -> tuple[int, float]:
+    """How many a daemon sent until none was left, and in how many seconds."""
     done, loop = asyncio.Event(), asyncio.get_running_loop()
     waiting = 0
 

@@ -388,8 +388,9 @@ def dovecot_folder(folder: tuple[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def postgres(tmpdir: Path) -> Iterator[str]:
-    """Run PostgreSQL in tmpdir and give its URL (a superuser without a password). As root it runs as the user postgres."""
+def postgres(tmpdir: Path, safe: bool = False) -> Iterator[str]:
+    """Run PostgreSQL in tmpdir and give its URL (a superuser without a password). As root it runs as the user postgres. Only
+    `safe` does it wait for the disk, as a real one does."""
     require("initdb", "postgres")
     user = "postgres" if os.geteuid() == 0 else None
     tmpdir.mkdir(parents=True, exist_ok=True)
@@ -410,7 +411,7 @@ def postgres(tmpdir: Path) -> Iterator[str]:
         "-c",
         "unix_socket_directories=",
         "-c",
-        "fsync=off",
+        f"fsync={'on' if safe else 'off'}",
     ]
     process = start([program("postgres") or "postgres", "-D", str(data), *options], tmpdir / "postgres.log", user)
     try:

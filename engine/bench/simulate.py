@@ -20,7 +20,7 @@ SEQUENCE, YEAR = "ask", timedelta(days=365)
 
 def measure(ground: Ground) -> Iterator[Row]:
     few, many = ground.pick((2, 4), (100, 1_000), (100, 10_000))
-    inst = project.opened(project.make(ground.fresh("simulate"), project.UNUSED_PORT))
+    inst = project.opened(project.make(ground.fresh("simulate"), project.UNUSED_PORT), ground)
     wide = replace(inst.config, mailboxes=(replace(inst.config.mailboxes[0], per_day=many),))
     inst = replace(inst, config=wide)
     row = compare(

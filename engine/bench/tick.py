@@ -37,7 +37,7 @@ def row(ground: Ground, name: str, many: int, few: int, target: float) -> Row:
 
 @contextmanager
 def among(ground: Ground, people: int, now: datetime) -> Iterator[Installation]:
-    inst = project.opened(with_crowd(ground, people, now))
+    inst = project.opened(with_crowd(ground, people, now), ground)
     with closing(inst.store):
         yield inst
 

@@ -32,13 +32,14 @@ commands = click.Group()
 
 
 @commands.command(
+    short_help="Tell that something happened to somebody.",
     epilog=example(
         "whoelse moment dana@acme.example nps -v score=10",
         "whoelse moment lee@acme.example delivered --name 'Lee Park' --company Acme",
         "whoelse moment --csv scores.csv",
     )
     + "\n\n\b\nA file has the columns email and moment, and where wanted date (2026-03-02), name, company\n"
-    "and rep. Every other column is a value, like score."
+    "and rep. Every other column is a value, like score.",
 )
 @click.argument("email", default="")
 @click.argument("moment", default="")

@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from engine.core.duration import Duration
 from engine.core.problem import did_you_mean
-from engine.core.sequence import Duration
 
 NEVER_DAYS = 400
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -3,7 +3,6 @@ the first one."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +26,8 @@ class Problem:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint for a misspelt name: the nearest known one, or all of them where none is near."""
+    import difflib  # only for who has misspelt something
+
     choices = {name.lower(): name for name in sorted(known)}
     close = difflib.get_close_matches(word.lower(), choices, n=3, cutoff=0.6)
     if close:

@@ -43,6 +43,7 @@ def folded(text: str) -> str:
     return " ".join(text.translate(_FOLD).lower().split())
 
 
+@lru_cache(maxsize=32)
 def plain(text: str) -> str:
     """`folded`, without apostrophes and commas: the form in which phrases are looked for."""
     return " ".join(folded(text).translate(_DROPPED).split())
@@ -56,6 +57,12 @@ def is_cjk(text: str) -> bool:
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _WORD = re.compile(r"\w+")
+
+
+@lru_cache(maxsize=32)
+def _words(text: str) -> tuple[tuple[int, str], ...]:
+    """Where each word begins, and the word: one text is looked through for many kinds of phrases in turn."""
+    return tuple((match.start(), match[0]) for match in _WORD.finditer(text))
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,11 @@ class Phrases:
 
     def find(self, text: str) -> list[Hit]:
         """All hits in a text in `plain` form, in order."""
-        hits = [hit for match in _WORD.finditer(text) for hit in self.at(text, match.start(), match[0])]
-        return sorted(hits + self._cjk_hits(text), key=lambda hit: (hit.start, -hit.end))
+        hits = self._cjk_hits(text)
+        for start, word in _words(text):
+            if word in self.words or word[:STEM] in self.stems:
+                hits += self.at(text, start, word)
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end))
 
     def first_at_start(self, text: str) -> Hit | None:
         """The longest hit that begins where the text begins."""
