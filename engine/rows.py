@@ -77,10 +77,9 @@ def row_of(value: Any) -> dict[str, Any]:
 
 def value_of(cls: type[T], row: Mapping[str, Any]) -> T:
     """The value of a row; columns that the value does not have are left."""
-    return cls(
-        **{
-            name: None if row[name] is None else read(row[name])
-            for name, _, read in _codecs(cast(Hashable, cls))
-            if name in row
-        }
-    )
+    values = {}
+    for name, _, read in _codecs(cast(Hashable, cls)):
+        if name in row:
+            value = row[name]
+            values[name] = value if value is None or read is _same else read(value)
+    return cls(**values)

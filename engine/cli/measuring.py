@@ -44,6 +44,7 @@ def bench(only: tuple[str, ...], full: bool, as_json: bool) -> None:
     size: Size = "full" if full else "usual"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="whoelse-bench-") as folder:
+        Path(folder).chmod(0o711)  # the servers' processes run as other users
         ground = Ground(Path(folder), size)
         with ground.stack:
             for row in run(ground, only):
