@@ -21,7 +21,7 @@ COLUMNS = ("email", "name", "company", "problem")
 
 
 def measure(ground: Ground) -> Iterator[Row]:
-    rows = ground.pick(5, 1_000, 20_000)
+    rows = ground.pick(5, 500, 20_000)
     numbers = itertools.count()
     file = ground.fresh("table") / "people.csv"
     write(file, rows)
