@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal, TypeVar
 
 PAIRS = 5
-#: How large things are: so small that only the outcome matters, as in the table, or with the largest and the peers.
+#: How large things are: so small that only the outcome matters, as in the table, or with the largest.
 Size = Literal["tiny", "usual", "full"]
 T = TypeVar("T")
 
@@ -54,10 +54,6 @@ class Ground:
         family = bench.partition("/")[0]
         named = {each for each in self.only if each.partition("/")[0] == family}
         return not named or bench in named
-
-    def wants_peer(self, bench: str) -> bool:
-        """Peers are installed on demand: with `--full`, or when one is named."""
-        return bench in self.only or (self.size == "full" and self.wants(bench))
 
     def fresh(self, name: str) -> Path:
         """A new folder."""

@@ -24,7 +24,7 @@ HEAD = ("figure", "ratio", "to reach", "engine", "reference", "", "note")
     epilog=example("whoelse bench", "whoelse bench --only send --only tick/1M", "whoelse bench --full --json"),
 )
 @click.option("--only", metavar="NAME", multiple=True, help="Only this figure or row; repeat it for more.")
-@click.option("--full", is_flag=True, help="Also the largest sizes, and the peers (which it installs).")
+@click.option("--full", is_flag=True, help="Also the largest sizes.")
 @json_option
 def bench(only: tuple[str, ...], full: bool, as_json: bool) -> None:
     """Measure the engine, each figure as a ratio to a reference that does the bare work in the same run.
