@@ -19,12 +19,13 @@ from engine.core.problem import Problem
 from engine.enrollments import checked_address, forgotten, unspeakable
 from engine.errors import UserError
 from engine.installation import Installation
+from engine.intake import CONTACT
 from engine.sheets import OURS, Row, Sheet, simple, tidy, unreadable
 from engine.store import Store, open_store
 from engine.vcards import Cards
 
 #: What is known of everybody, beside their addresses and ops' own fields.
-PARTS = ("name", "first_name", "company", "title", "zone", "country", "subdivision", "language", "owner")
+PARTS = (*CONTACT, "owner")
 COLUMNS = ("email", "aliases", *PARTS)
 #: A field of ops' own is a column `field.tier`; templates say `client.tier`.
 FIELD = "field."

@@ -20,10 +20,9 @@ from engine.core.sequence import Sequence as Steps
 from engine.enrollments import Wish
 from engine.errors import UserError
 from engine.installation import Installation
+from engine.intake import CONTACT
 from engine.sheets import OURS, Row, Sheet, simple, tidy, unreadable
 from engine.simulate import Simulation
-
-CONTACT = ("name", "first_name", "company", "title", "zone", "country", "subdivision", "language")
 
 Fate = Literal["enrolled", "already", "refused"]
 

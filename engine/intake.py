@@ -97,4 +97,5 @@ def answer(inst: Installation, said: Mapping[str, Any], key: str, now: datetime)
     if isinstance(fed.said, Refusal):
         return 422, {"kept": False, "error": fed.said.reason, "remedy": fed.said.remedy}
     started = [enrollment.sequence for enrollment in fed.said.started]
-    return 201 if fed.said.news else 200, {"kept": True, "news": fed.said.news, "started": started}
+    told = {"started": started, "lines": list(fed.said.lines)}
+    return 201 if fed.said.news else 200, {"kept": True, "news": fed.said.news, **told}

@@ -120,9 +120,14 @@ async def until(there: Callable[[], bool]) -> None:
 
 async def test_a_moment_is_kept_and_starts_what_it_starts(heard: Heard) -> None:
     status, headers, said = await heard.post()
-    assert (status, said) == (201, {"kept": True, "news": True, "started": ["nudge"]})
+    assert status == 201 and (said["kept"], said["news"], said["started"]) == (True, True, ["nudge"])
     assert headers["content-type"] == "application/json" and headers["cache-control"] == "no-store"
     assert [e.sequence for e in heard.inst.store.all_enrollments()] == ["nudge"]
+
+
+async def test_what_is_kept_and_starts_nothing_says_why(heard: Heard) -> None:
+    status, _, said = await heard.post({**NPS, "score": 3})
+    assert (status, said["started"]) == (201, []) and "if: score >= 9 is false" in said["lines"][0]
 
 
 async def test_a_moment_that_is_told_again_does_nothing_twice(heard: Heard) -> None:
@@ -419,7 +424,7 @@ async def test_the_daemon_hears_moments_and_takes_in_the_folder(
     try:
         assert daemon.endpoint is not None
         heard = Heard(daemon.endpoint, daemon._here(), [])
-        assert (await heard.post())[2] == {"kept": True, "news": True, "started": ["nudge"]}
+        assert (await heard.post())[2]["started"] == ["nudge"]
         done = tmp_path / "inbox/done"
         await until(lambda: done.is_dir() and bool(list(done.iterdir())))
         people = {store.contact(e.contact).email for e in store.all_enrollments()}  # type: ignore[union-attr]
