@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from engine.core.phrases import folded, phrasebook, plain
 
@@ -186,14 +187,20 @@ def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
         or text[:at].rstrip(" \t*-•·\"'“(").endswith((".", "!", "?", ":", "\n", ";", ","))
         or not text[:at].strip()
     )
-    little = bare in book.stop_words and bare != "will"
-    if little and (begins or last or len(bare) < 3 or bare in POLITE):  # "ole" is Finnish, Ole Brodersen is not
+    spoken = _languages(text)
+    little = bare != "will" and any(not spoken or one in spoken for one in book.stop_words.get(bare, ()))
+    if little and (begins or last or len(bare) < 3 or bare in POLITE):  # "ken" is Dutch, and Ken Lowry no Dutchman
         return True
     if (
         (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
     ):  # Jan and Marco are names
         return True
     return begins and book.begins("lead", bare)
+
+
+@lru_cache(maxsize=4)
+def _languages(text: str) -> frozenset[str]:
+    return phrasebook().guess(plain(text))
 
 
 # ---- what an address says of a name
