@@ -157,7 +157,8 @@ def _split(words: list[tuple[str, int, int]], text: str) -> list[Run]:
     titled = False
     for word, at, end in words:
         bare = plain(word.strip("."))
-        if bare in TITLES or (word.endswith(".") and len(bare) <= 4 and len(bare) > 1):
+        monsieur = word == "M." and "fr" in _languages(text)
+        if monsieur or bare in TITLES or (word.endswith(".") and len(bare) <= 4 and len(bare) > 1):
             _close(current, titled, pieces)
             current, titled = [], True
         elif not current and _is_noise(word, at, text, last=word == words[-1][0]):
@@ -195,7 +196,7 @@ def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
         (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
     ):  # Jan and Marco are names
         return True
-    return begins and book.begins("lead", bare)
+    return begins and book.begins("lead", bare, spoken)
 
 
 @lru_cache(maxsize=4)

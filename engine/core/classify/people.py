@@ -240,12 +240,25 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)
-        near = any(leads[max(0, index - 1) : index + 2]) or _ADDRESS.search(sentence) is not None
+        near = (
+            any(leads[max(0, index - 1) : index + 2])
+            or _ADDRESS.search(sentence) is not None
+            or _answers_barely(sentence, index, evidence)
+        )
         said = plain(sentence)
         if not (near or listed) or "?" in sentence or evidence.says("takes_over", said) or evidence.says("hold", said):
             continue
         people += _pairs(sentence, evidence)
     return people
+
+
+def _answers_barely(sentence: str, index: int, evidence: Evidence) -> bool:
+    """ "Ann Lee, Lee Farms.": nothing else in the first sentence of a short answer to the question who else there is."""
+    asked = phrasebook().has("asks_other", plain(evidence.cut.quoted[:QUOTED_MAX]))
+    if not asked or index or len(evidence.words.split()) > BARE_WORDS_MAX:
+        return False
+    runs = names.runs(sentence, 0, len(sentence))
+    return len(runs) == 2 and runs[0].start == 0 and not sentence[runs[1].end :].strip(" .!")
 
 
 def _joined_suggestions(sentences: list[str]) -> list[str]:

@@ -243,12 +243,13 @@ class Phrasebook:
         phrases = self.kinds.get(kind)
         return phrases.first_at_start(plain(text)) if phrases else None
 
-    def begins(self, kind: str, word: str) -> bool:
-        """Whether a phrase of this kind can begin with this word."""
+    def begins(self, kind: str, word: str, languages: frozenset[str]) -> bool:
+        """Whether a phrase of this kind, in one of the languages (none: in any), can begin with this word."""
         phrases = self.kinds.get(kind)
-        return phrases is not None and (
-            word in phrases.words or any(word.startswith(stem) for stem in phrases.stem_words)
-        )
+        if phrases is None:
+            return False
+        fitting = any(not languages or language in languages for _, language in phrases.words.get(word, ()))
+        return fitting or any(word.startswith(stem) for stem in phrases.stem_words)
 
     def equals(self, kind: str, text: str) -> bool:
         hit = self.starts(kind, text)
