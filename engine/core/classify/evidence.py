@@ -15,6 +15,7 @@ from engine.core.phrases import Hit, phrasebook, plain
 #: Words are looked for in this much of the new text; whoever writes more has written a letter, and a letter is a `reply`.
 WORDS_MAX = 8000
 SENTENCES_MAX = 200
+WORDS_OF_THE_ASK_MAX = 3000
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
@@ -50,6 +51,11 @@ class Evidence:
         return tuple(one for one in (plain(piece) for piece in pieces) if one)[:SENTENCES_MAX]
 
     @cached_property
+    def asked(self) -> str:
+        """The email that this answers, as far as it is quoted, and the subject, in `plain` form."""
+        return f"{plain(self.cut.quoted[:WORDS_OF_THE_ASK_MAX])} | {self.subject}"
+
+    @cached_property
     def languages(self) -> frozenset[str]:
         """What the new text may be written in; empty: unknown, so that any language may be tried."""
         return phrasebook().guess(self.words)
@@ -62,8 +68,15 @@ class Evidence:
 
     def hits(self, kind: str, text: str) -> list[Hit]:
         """Phrases of one kind, in the languages that the text may be in."""
-        found = phrasebook().find(kind, text)
-        return [hit for hit in found if self._may_be(hit)] if self.languages else found
+        if (kind, text) not in self._found:
+            found = phrasebook().find(kind, text)
+            self._found[kind, text] = [hit for hit in found if self._may_be(hit)] if self.languages else found
+        return self._found[kind, text]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], list[Hit]]:
+        """What `hits` has found: the same text is asked for the same kind by several."""
+        return {}
 
     def _may_be(self, hit: Hit) -> bool:
         return hit.language in self.languages or " " in hit.phrase.strip()

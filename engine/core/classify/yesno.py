@@ -18,7 +18,6 @@ _DECORATION = " .!;:-–…()" + "👍🙏😊🙂✅✔☑💯🎉😀😃😄\
 ALONE_WORDS_MAX = 8
 YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
-WORDS_OF_THE_ASK_MAX = 3000
 GREETING_WORDS_MAX = 4
 #: Beside a yes that does not say what it is a yes to, so many words may stand whose meaning is unknown.
 UNEXPLAINED_WORDS_MAX = 3
@@ -102,7 +101,7 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     if asks_to_confirm(evidence):
         return not _says_of_what(said, evidence) and not _is_all_there_is(evidence)
     generic = all(book.equals("yes_generic", one) for one in said)
-    return generic or evidence.says("future") is not None or book.has("asks_other", _asked(evidence))
+    return generic or evidence.says("future") is not None or book.has("asks_other", evidence.asked)
 
 
 def _says_of_what(said: list[str], evidence: Evidence) -> bool:
@@ -113,13 +112,9 @@ def _says_of_what(said: list[str], evidence: Evidence) -> bool:
     )
 
 
-def _asked(evidence: Evidence) -> str:
-    return plain(evidence.cut.quoted[:WORDS_OF_THE_ASK_MAX]) + " | " + evidence.subject
-
-
 def asks_to_confirm(evidence: Evidence) -> bool:
     """Whether the quoted email, or the subject, asks for a confirmation."""
-    return phrasebook().has("asks_confirm", _asked(evidence))
+    return phrasebook().has("asks_confirm", evidence.asked)
 
 
 def _leading_no(evidence: Evidence) -> str:
