@@ -196,7 +196,8 @@ def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
         (bare in book.months and last) or bare in book.weekdays or book.equals("not_a_name", bare)
     ):  # Jan and Marco are names
         return True
-    return begins and book.begins("lead", bare, spoken)
+    # A name with "van" in it makes an English line look Dutch.
+    return begins and book.begins("lead", bare, spoken and spoken | {"en"})
 
 
 @lru_cache(maxsize=4)
