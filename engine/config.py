@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from engine.core.calendar import Calendar, Place, Window, parse_window, place_problem
 from engine.core.duration import LENGTH, Duration, parse_duration
+from engine.core.language import is_cron
 from engine.core.problem import Problem, has_errors
 from engine.core.shapes import (
     Key,
@@ -35,6 +36,8 @@ from engine.errors import UserError
 STORE_VARIABLE = "WHOELSE_STORE"
 PER_DAY_MAX = 2_000
 FULL_READ_MINUTES_MAX = 10
+DIGEST = "30 7 * * mon-fri"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Security = Literal["starttls", "tls", "none"]
 Sent = Literal["auto", "server", "append"]
@@ -99,6 +102,23 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """Where an alert is posted, and where the secret is kept that signs it."""
+
+    url: str
+    secret: Password
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """How a rep is told at once that somebody was introduced: by an email to themselves, a program, an address."""
+
+    email: bool = True
+    command: tuple[str, ...] = field(default=(), repr=False)
+    webhook: Webhook | None = None
+
+
+@dataclass(frozen=True)
 class Company:
     """The reps' own company. `domains` are lower case."""
 
@@ -112,7 +132,8 @@ class Company:
 @dataclass(frozen=True)
 class Mailbox:
     """One rep and the mailbox that they send from. Addresses are lower case; `gap` is the least and the greatest number of
-    seconds between two sends; `variables` stand in for needs that an enrollment does not bring."""
+    seconds between two sends; `digest` is the cron schedule of its digest in the rep's zone, empty where there is none;
+    `variables` stand in for needs that an enrollment does not bring."""
 
     address: str
     name: str
@@ -133,6 +154,8 @@ class Mailbox:
     per_day: int = 25
     gap: tuple[int, int] = (120, 300)
     sent: Sent = "auto"
+    digest: str | None = None
+    alert: Alerts = field(default=None)  # type: ignore[assignment]  # _at_home gives everybody one
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -283,6 +306,23 @@ def _listen(value: Any) -> tuple[str, int]:
     return found[1] or found[2], int(found[3])
 
 
+def _digest(value: Any) -> str:
+    if value in ("off", False):
+        return ""
+    if not is_cron(value):
+        raise ValueError
+    return str(value)
+
+
+def _webhook_url(value: Any) -> str:
+    parts = urlsplit(value if isinstance(value, str) else "")
+    if parts.scheme == "http" and parts.hostname in LOOPBACK:
+        return str(value)
+    if parts.scheme != "https" or not parts.hostname or parts.username is not None:
+        raise ValueError
+    return str(value)
+
+
 def _blackout_day(value: Any) -> date:
     with contextlib.suppress(ValueError):
         if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
@@ -342,6 +382,33 @@ _blackout = mapping_of(
     at_least=0,
 )
 
+_digest_shape = _checked(
+    "off or a cron schedule",
+    _digest,
+    {"type": ["string", "boolean"]},
+    'minute hour day month weekday, like "30 7 * * mon-fri"',
+)
+_command_shape = _checked("a program with its arguments", _command, {"type": "string", "minLength": 1})
+_WEBHOOK = {
+    "url": Key(
+        _checked(
+            "an https address",
+            _webhook_url,
+            {"type": "string", "format": "uri"},
+            "http is allowed to this machine only",
+        ),
+        "where it is posted",
+        required=True,
+    ),
+    "secret": Key(Shape(_read_password, _password_schema), "where the secret is kept that signs it", required=True),
+}
+ALERT_KEYS = {
+    "email": Key(flag, "an email to the rep themselves"),
+    "command": Key(_command_shape, "a program that gets the facts as JSON on its standard input; no shell runs it"),
+    "webhook": Key(_record(_WEBHOOK, Webhook), "an address to which the facts are posted as JSON, signed"),
+}
+_alerts = _record(ALERT_KEYS, Alerts)
+
 _SERVER = {
     "host": Key(text("a host name", r"[A-Za-z0-9._:-]+"), "the server's name", required=True),
     "port": Key(_number(1, 65535), "587 or 465 for SMTP, 993 or 143 for IMAP", required=True),
@@ -394,6 +461,8 @@ MAILBOX_KEYS = {
     "gap": Key(
         _checked("a span of time", _gap, {"type": "string"}, "like 120-300 seconds"), "the pause between two emails"
     ),
+    "digest": Key(_digest_shape, "when the rep's digest comes, in their zone, if it is not the company's; off"),
+    "alert": Key(_alerts, "how the rep is told of an introduction, if it is not the company's way"),
     "sent": Key(choice("auto", "server", "append"), "who files a copy in Sent: the server, or we; auto finds out"),
     "variables": Key(
         Shape(
@@ -440,6 +509,8 @@ KEYS = {
     "ask_every": Key(_duration("ask_every"), "one ask per client company in this time"),
     "conversation": Key(_duration("conversation"), "how long a conversation counts as alive"),
     "keep_bodies": Key(_duration("keep_bodies"), "how long the texts of answers are kept"),
+    "digest": Key(_digest_shape, "when the digest of each rep comes, in their zone (cron); off"),
+    "alert": Key(_alerts, "how a rep is told at once that somebody was introduced to them"),
     "apply": Key(choice("automatic", "manual"), "whether the daemon takes up valid edits by itself"),
     "full_read": Key(_duration("full_read"), "how often a mailbox is read whatever it announces"),
     "log_format": Key(choice("text", "json"), "how the daemon's log lines look"),
@@ -552,7 +623,7 @@ def _made(folder: Path, values: dict[str, Any], environ: Mapping[str, str]) -> C
         store=environ.get(STORE_VARIABLE) or _beside(folder, values.get("store", "whoelse.db")),
         secret=folder / values.get("secret", "secret.key"),
         company=replace(company, domains=tuple(domain.lower() for domain in company.domains)),
-        mailboxes=tuple(_at_home(mailbox, company, folder) for mailbox in values["mailboxes"]),
+        mailboxes=tuple(_at_home(mailbox, company, folder, values) for mailbox in values["mailboxes"]),
         calendar=Calendar(
             {"business_hours": parse_window(BUSINESS_HOURS, "business_hours"), **named},
             blackouts,
@@ -584,7 +655,17 @@ def _beside(folder: Path, name: str) -> str:
     return name if "://" in name else str(folder / Path(name).expanduser())
 
 
-def _at_home(mailbox: Mailbox, company: Company, folder: Path) -> Mailbox:
-    password = _password_beside(mailbox.password, folder)
-    cafile = _beside(folder, mailbox.cafile) if mailbox.cafile else ""
-    return replace(mailbox, company=company.name, password=password, cafile=cafile)
+def _at_home(mailbox: Mailbox, company: Company, folder: Path, values: Mapping[str, Any]) -> Mailbox:
+    """With what the company has for all, where the mailbox says nothing of its own."""
+    alert = mailbox.alert or values.get("alert") or Alerts()
+    if alert.webhook:
+        secret = _password_beside(alert.webhook.secret, folder) or alert.webhook.secret
+        alert = replace(alert, webhook=replace(alert.webhook, secret=secret))
+    return replace(
+        mailbox,
+        company=company.name,
+        password=_password_beside(mailbox.password, folder),
+        cafile=_beside(folder, mailbox.cafile) if mailbox.cafile else "",
+        digest=values.get("digest", DIGEST) if mailbox.digest is None else mailbox.digest,
+        alert=alert,
+    )

@@ -20,12 +20,12 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from engine import enrollments, folder, inbox, intake, outbox, triggers
+from engine import desk, enrollments, folder, inbox, intake, notify, outbox, triggers
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
 from engine.core import compose
-from engine.core.model import OutboxMessage, OutboxState
+from engine.core.model import Alert, OutboxMessage, OutboxState
 from engine.database import Unusable
 from engine.endpoint import Answer, Endpoint
 from engine.errors import UserError
@@ -123,6 +123,8 @@ class Daemon:
             self._run("house", self._keep_house)
             self._run("library", self._refresh)
             self._run("doubts", self._settle_doubts)
+            self._run("desk", self._keep_desk)
+            self._run("alerts", self._alert)
             await self._hear_others()
 
     async def stop(self) -> None:
@@ -153,6 +155,8 @@ class Daemon:
             await self._take_in()
         await self._in_store(lambda inst: triggers.advance(inst, self.clock.now()))
         await self._in_store(lambda inst: enrollments.advance(inst, self.clock.now()))
+        await self._in_store(lambda inst: desk.advance(inst, self.clock.now()))
+        await self._alert()
         for mailbox in self.config.mailboxes:
             while not isinstance(await self._next(mailbox), Nothing):
                 pass
@@ -329,6 +333,32 @@ class Daemon:
             return self.clock.now() + LOOK_AGAIN
         return self.clock.now() + LOOK_AROUND
 
+    async def _keep_desk(self) -> datetime | None:
+        """What reps have answered is settled, and what is to be told them goes out."""
+        until = await self._in_store(lambda inst: desk.advance(inst, self.clock.now()))
+        self._wakes["advance"].set()
+        soon = self.clock.now() + LOOK_AROUND
+        return min(until, soon) if until else soon
+
+    async def _alert(self) -> datetime | None:
+        """Programs and addresses that reps have named are told of introductions; what fails is tried again, some times."""
+        while not self._stopping.is_set():
+            alert = await self._in_store(lambda inst: inst.store.take_alert(self.clock.now(), notify.LEASE))
+            if alert is None:
+                return self.clock.now() + LOOK_AROUND
+            await self._tell(alert)
+        return None
+
+    async def _tell(self, alert: Alert) -> None:
+        mailbox = self.config.mailbox(alert.rep)
+        why = await notify.tell(mailbox.alert, alert, self.clock.now(), os.environ) if mailbox else None
+        pause = notify.PAUSES[alert.tries - 1] if why and alert.tries <= len(notify.PAUSES) else None
+        if why:
+            then = f"again in {pause}" if pause else "given up"
+            log.warning("%s: the %s for an introduction failed: %s; %s", alert.rep, alert.kind, why, then)
+        again = self.clock.now() + pause if pause else None
+        await self._in_store(lambda inst: inst.store.end_alert(alert, again))
+
     async def _keep_house(self) -> datetime | None:
         """Bodies whose time is over are dropped."""
         now = self.clock.now()
@@ -497,7 +527,8 @@ class Daemon:
         address = mailbox.address
         unfiled = await self._in_store(lambda inst: inst.store.unfiled(address))
         for message in unfiled:
-            if not await self._in_store(lambda inst: files_sent(inst, mailbox)):
+            to_rep = not message.enrollment  # lies in the Inbox
+            if not to_rep and not await self._in_store(lambda inst: files_sent(inst, mailbox)):
                 at = message.sent_at or self.clock.now()
                 append = self._watcher.append_sent(address, compose.own_copy(message.raw, message.bcc), at)
                 try:

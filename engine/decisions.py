@@ -55,6 +55,7 @@ from engine.core.model import (
 from engine.core.needs import Refusal, anchors, gather
 from engine.core.render import RenderError
 from engine.core.sequence import Sequence, Start
+from engine.core.words import length_text
 from engine.errors import UserError
 from engine.installation import Installation
 from engine.letters import holds, recipient_of, words
@@ -501,6 +502,23 @@ def set_referral(
     tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
     referral_changed(inst, referral, state, proof, now)
     return referral
+
+
+def answered(inst: Installation, address: str, now: datetime, proof: str = "") -> None:
+    """Whoever has this address has heard from the rep: the clock of every introduction to them stops. `proof` is the message."""
+    for referral in inst.store.referrals_to(Person(email=address)):
+        if not referral.waits:
+            continue
+        assert referral.introduced_at is not None, "it waits"
+        if referral.contacted_at is None and referral.state == "named":
+            seat = Enrollment(
+                id="", sequence="mail", version="", contact=referral.client, client=referral.client, rep=referral.rep,
+                root="", begun_at=now, start_at=now,
+            )  # fmt: skip
+            referral = set_referral(inst, seat, referral.prospect, "contacted", proof, now)
+        inst.store.save_referral(replace(referral, answered_at=now))
+        who, after = referral.prospect.name or address, length_text(now - (referral.introduced_at or now))
+        inst.store.tell(now, "referral", f"{who}: answered, {after} after the introduction", referral.client)
 
 
 def referral_changed(inst: Installation, referral: Referral, state: str, proof: str, now: datetime) -> None:

@@ -33,11 +33,11 @@ from engine.core.model import (
     Task,
 )
 from engine.core.needs import person
-from engine.decisions import free, happen, referral_changed, set_referral, suppress
+from engine.decisions import answered, free, happen, referral_changed, set_referral, suppress
 from engine.errors import UserError
 from engine.imap import Fetched
 from engine.installation import Installation
-from engine.letters import unsubscribe_token
+from engine.letters import desk_token, unsubscribe_token
 from engine.outbox import settle as settle_doubt
 from engine.reading import Opener, open_here
 from engine.store import find_sent
@@ -45,6 +45,8 @@ from engine.triggers import fire_waiting
 
 TEXT_KEPT_MAX = 20_000
 BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.SENT})
+#: A rep's answer to a letter of ours.
+ORDERS = "orders"
 MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
 _BODY = re.compile(rb"\r?\n\r?\n")
 _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
@@ -66,7 +68,8 @@ def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener 
         digest = _digest(fetched.raw, message)
         is_own = inst.config.mailbox(message.sender.email) is not None
         is_new = not is_own and not inst.store.copies(message.message_id, digest)
-        reading = opened.classify(_reader(inst, fetched.mailbox, message)) if is_new else None
+        named = _letter_to_rep(inst, message) if is_own else None
+        reading = opened.classify(_reader(inst, fetched.mailbox, message)) if is_new or named else None
     with inst.store.transaction():
         since = inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
         old = fetched.received_at < since.replace(microsecond=0)  # INTERNALDATE knows only seconds
@@ -92,6 +95,8 @@ def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener 
         if known:
             return _keep_copy(inst, row, known[0])
         if is_own:
+            if reading is not None and named and not _copied(inst, message):
+                return _orders(inst, row, message, reading, named, fetched, now)
             return _own(inst, row, message, fetched, old, now)
         assert reading is not None, "what was known before the transaction is known inside of it"
         return _theirs(inst, row, message, reading, old, now)
@@ -161,12 +166,58 @@ def _own(
     )
     if not inst.store.add_inbound(kept):  # another daemon was faster
         return Received(None, "")
+    for reader in (*message.to, *message.cc):
+        answered(inst, reader.email, now, kept.id)
     for contact in contacts:
         for enrollment in inst.store.enrollments_of(contact.id):
             if enrollment.state in RUNNING:
                 happen(inst, enrollment.id, Heard((Event.REP_WROTE,), message=kept.id), now, kept.id)
     names = ", ".join(c.email for c in contacts)
     return Received(kept, f"{message.sender.email} wrote to {names} by hand" if names else "")
+
+
+def _letter_to_rep(inst: Installation, message: Message) -> OutboxMessage | None:
+    """The letter to a rep that a message answers. One that goes to others is an email of the rep's, forwarded or not."""
+    found = find_sent(inst.store, dict.fromkeys((*message.in_reply_to, *message.references)))
+    mailbox = inst.config.mailbox(found.mailbox) if found and not found.enrollment else None
+    readers = {person.email for person in (*message.to, *message.cc)}
+    return found if mailbox and readers <= mailbox.addresses else None
+
+
+def _orders(
+    inst: Installation,
+    row: InboundMessage,
+    message: Message,
+    reading: Reading,
+    letter: OutboxMessage,
+    fetched: Fetched,
+    now: datetime,
+) -> Received:
+    """The rep's word on a letter to them, carried out by the desk. From names whoever wrote it, and anybody can write that: it is
+    the rep's where it came to the mailbox that the letter was for, names the letter, and carries its token."""
+    mailbox = inst.config.mailbox(message.sender.email)
+    token = desk_token(inst.key, letter.thread)
+    faults = {
+        "it came to another mailbox": letter.mailbox != fetched.mailbox,
+        "it is another rep's": mailbox is None or mailbox.address != letter.mailbox,
+        "it lies in Junk": fetched.kind == "junk",
+        "it lacks the letter's token": token not in f"{message.subject}\n{message.text}\n{message.html}",
+        "a machine wrote it": reading.event not in HUMAN,
+    }
+    fault = next((why for why, holds in faults.items() if holds), "")
+    if fault:
+        said = f"an answer to {letter.subject!r} settles nothing: {fault}"
+        kept = replace(row, event=str(Event.IGNORED), rule="desk:refused", decision=said)
+        if inst.store.add_inbound(kept):
+            inst.store.tell(now, "refused", f"{fetched.mailbox}: {said}", message=kept.id)
+        return Received(kept, "")
+    kept = replace(row, event=ORDERS, rule="desk:token", matched="reference", text=reading.text[:TEXT_KEPT_MAX],
+                   thread=letter.thread)  # fmt: skip
+    return (
+        Received(kept, f"{letter.mailbox} answers {letter.subject!r}")
+        if inst.store.add_inbound(kept)
+        else Received(None, "")
+    )
 
 
 def _copied(inst: Installation, message: Message) -> OutboxMessage | None:
@@ -192,7 +243,7 @@ def _is_copy(ours: OutboxMessage, message: Message) -> bool:
 def _known(inst: Installation) -> Known:
     store = inst.store
     return Known(
-        sent=lambda ids: find_sent(store, ids),
+        sent=lambda ids: found if (found := find_sent(store, ids)) and found.enrollment else None,
         contact=store.contact,
         at=store.contact_at,
         colleagues=store.colleagues,
@@ -408,12 +459,15 @@ def _note_referrals(
 # --- the rep's word --------------------------------------------------------------------------------------------------
 
 
-def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime) -> list[str]:
-    """What the rep says about an answer that waits: an event's name (its handler runs), `continue` or `stop`.
+def settle(
+    inst: Installation, email: str, word: str, values: Mapping[str, Any], now: datetime, of: str = ""
+) -> list[str]:
+    """What the rep says about an answer that waits: an event's name (its handler runs), `continue` or `stop`. `of` is the id of the
+    one that it is said of, where that is known.
 
     Returns what was decided. Raises UserError when nothing waits or the word is none."""
     contact = inst.store.contact_at(email)
-    answers = _to_settle(inst, contact, word) if contact else []
+    answers = _to_settle(inst, contact, word, of) if contact else []
     waiting = _waiting(inst, contact, answers) if contact else []
     if contact is None or not (waiting or answers):
         raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
@@ -434,9 +488,12 @@ def settle(inst: Installation, email: str, word: str, values: Mapping[str, Any],
     return said or [f"{word}: settled"]
 
 
-def _to_settle(inst: Installation, contact: Contact, word: str) -> list[InboundMessage]:
+def _to_settle(inst: Installation, contact: Contact, word: str, of: str) -> list[InboundMessage]:
     """An event is said of one answer, the first on the list, and of those to the same enrollment; the other words of all."""
     answers = inst.store.open_inbound_of(contact.id)
+    if of:
+        about = {each.enrollment for each in answers if each.id == of}
+        return [each for each in answers if each.enrollment in about]
     if word in ("continue", "stop"):
         return answers
     return [answer for answer in answers if answer.enrollment == answers[0].enrollment]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from base64 import b32encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -140,6 +141,11 @@ def unsubscribe_token(inst: Installation, enrollment: Enrollment, address: str) 
     """Names the enrollment to us and nobody else can make it."""
     signed = hmac.new(inst.key, f"unsubscribe {enrollment.id} {address}".encode(), hashlib.sha256)
     return f"{enrollment.id}-{signed.hexdigest()[:UNSUBSCRIBE_TOKEN_DIGITS]}"
+
+
+def desk_token(key: bytes, thread: str) -> str:
+    """What an answer to a letter to the rep must carry. It stands in the subject, where every mail program keeps it."""
+    return b32encode(hmac.digest(key, f"desk {thread}".encode(), "sha256")[:10]).decode().lower()
 
 
 def unsubscribe_link(inst: Installation, enrollment: Enrollment, address: str) -> str:

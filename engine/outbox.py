@@ -16,7 +16,7 @@ from engine.core.calendar import to_utc
 from engine.core.happening import Done, Draft, Failed, Go, Heard, Leaving, Stopped, Wait
 from engine.core.model import Event, OutboxMessage, OutboxState
 from engine.core.render import RenderError
-from engine.decisions import happen, quiet_until, set_referral, suppress
+from engine.decisions import answered, happen, quiet_until, set_referral, suppress
 from engine.enrollments import finish_drafts
 from engine.installation import Installation
 from engine.letters import Frozen, write
@@ -38,6 +38,8 @@ LIMIT_REST, UNREACHABLE_REST, LOGIN_REST = timedelta(hours=1), timedelta(minutes
 #: A trouble that comes back so soon after its rest is the same one.
 STILL = timedelta(hours=1)
 ABSENT_TWICE = timedelta(minutes=15)
+#: A letter to the rep that could not leave for so long is withdrawn.
+TO_REP_LASTS = timedelta(hours=12)
 BRAKE = "brake"
 SKIPS_MAX = 100
 SEEN_DIGITS = 16
@@ -78,6 +80,8 @@ def claim(
         return Nothing(None, "the mailbox is not known to the store")
     if state.paused_until > now:
         return Nothing(state.paused_until, state.paused_why)
+    if to_rep := _to_the_rep(inst, address, epoch, now):
+        return to_rep
     if state.next_send_at > now:
         return Nothing(state.next_send_at, "the gap between two emails")
     mailbox = inst.rep(address)
@@ -104,6 +108,23 @@ def claim(
             continue
         return _take(inst, worded, mailbox, epoch, now, day.isoformat()) or Nothing(now, "taken by another")
     return Nothing(now)
+
+
+def _to_the_rep(inst: Installation, address: str, epoch: int, now: datetime) -> Claim | None:
+    """A letter to the rep themselves needs no read, and neither waits for the gap and the day's limit nor uses them up: those
+    are there for the sake of others. One that comes too late is no news."""
+    while message := inst.store.queued_to_rep(address, now):
+        if now - message.due_at > TO_REP_LASTS:
+            inst.store.withdraw_one(message, "too late to be news")
+            continue
+        ready = replace(message, deadline=now + ATTEMPT_TIME)
+        if _may_have_gone(inst, ready):
+            _doubt(inst, ready, now)
+            continue
+        with inst.store.transaction():
+            frozen = inst.store.freeze(ready)
+        return Claim(frozen, epoch) if frozen else None
+    return None
 
 
 def _may_have_gone(inst: Installation, message: OutboxMessage) -> bool:
@@ -293,12 +314,14 @@ def _sent(inst: Installation, message: OutboxMessage, now: datetime, note: str, 
 
 
 def contacted(inst: Installation, message: OutboxMessage, now: datetime) -> None:
-    """The first outreach to a prospect is a date of the referral."""
+    """The first outreach to a prospect is a date of the referral, and any email to one who was introduced answers them."""
     enrollment = inst.store.enrollment(message.enrollment)
     sequence = inst.library.sequences.get(enrollment.sequence) if enrollment else None
     referral = inst.store.referral(enrollment.referral) if enrollment and enrollment.referral else None
     if enrollment and referral and sequence and sequence.kind == "outreach" and referral.contacted_at is None:
         set_referral(inst, enrollment, referral.prospect, "contacted", "", now)
+    if message.contact:
+        answered(inst, message.recipient, now)
 
 
 def _refused(inst: Installation, message: OutboxMessage, text: str, dead: bool, now: datetime) -> None:
@@ -332,7 +355,8 @@ def _frozen_at(message: OutboxMessage) -> datetime:
 
 def _back(inst: Installation, claim: Claim, now: datetime, not_before: datetime, deferrals: int, note: str) -> None:
     """Nothing was sent: back into the queue, and the place in the day's count is given back."""
-    inst.store.return_rate(claim.message.mailbox, claim.epoch, now)
+    if claim.message.enrollment:
+        inst.store.return_rate(claim.message.mailbox, claim.epoch, now)
     inst.store.release_claim(claim.message, not_before, deferrals, note)
 
 

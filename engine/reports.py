@@ -297,8 +297,8 @@ def _unasked(inst: Installation, client: Contact, asks: Iterable[str], now: date
 
 @dataclass(frozen=True)
 class Speed:
-    """How often a prospect was contacted within 30 minutes and 48 hours of the introduction. One whose time is still running
-    counts in neither; `waiting` are the introduced who have not been contacted yet."""
+    """How often a prospect was answered within 30 minutes and 48 hours of the introduction, by an email of ours or by the rep's own
+    hand. One whose time is still running counts in neither; `waiting` are the introduced whom nobody has answered yet."""
 
     rep: str
     soon: Share
@@ -318,20 +318,15 @@ def speeds(inst: Installation, now: datetime, rep: str = "", since: date | None 
 
 
 def _speed(rep: str, referrals: list[Referral], now: datetime) -> Speed:
-    waiting = tuple(r for r in referrals if _contacted(r) is None)
+    waiting = tuple(r for r in referrals if r.waits)
     within: Callable[[timedelta], Share] = partial(_within, referrals, now)
     return Speed(rep, within(SOON), within(COLD), waiting)
 
 
-def _contacted(referral: Referral) -> datetime | None:
-    """By an email of ours or, at the latest, when they met."""
-    return min((at for at in (referral.contacted_at, referral.met_at, referral.won_at) if at), default=None)
-
-
 def _within(referrals: list[Referral], now: datetime, span: timedelta) -> Share:
     taken = [
-        (contacted or now) - (referral.introduced_at or now) <= span
+        (heard or now) - (referral.introduced_at or now) <= span
         for referral in referrals
-        if (contacted := _contacted(referral)) or (referral.introduced_at and now - referral.introduced_at > span)
+        if (heard := referral.heard_at) or (referral.introduced_at and now - referral.introduced_at > span)
     ]
     return Share(sum(taken), len(taken))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 
 if TYPE_CHECKING:
-    from engine.config import Config, Mailbox
+    from engine.config import Config, Mailbox, Password
 
 COMMAND_TIMEOUT_SECONDS = 30
 FILE_BYTES_MAX = 64 * 1024
@@ -30,24 +30,23 @@ def secret(mailbox: Mailbox, environ: Mapping[str, str]) -> Callable[[], str]:
         return lambda: _from_program(mailbox.address, mailbox.token_command, environ)
     if password is None:
         return lambda: _missing(mailbox.address)
+    return lambda: kept(password, f"the password of {mailbox.address}", mailbox.user, environ)
+
+
+def kept(password: Password, what: str, user: str, environ: Mapping[str, str]) -> str:
+    """What is kept there, read anew; `what` names it in errors, `user` in a keyring. Raises UserError with a remedy."""
     if password.source == "env":
-        return lambda: _from_environment(mailbox.address, password.name, environ)
+        return _from_environment(what, password.name, environ)
     if password.source == "file":
-        return lambda: read_private(Path(password.name), f"the password of {mailbox.address}")
-    return lambda: _from_keyring(mailbox.address, password.name, mailbox.user)
+        return read_private(Path(password.name), what)
+    return _from_keyring(what, password.name, user)
 
 
 def endpoint_token(config: Config, environ: Mapping[str, str]) -> str:
     """The token that other systems show when they tell of a moment. Raises UserError where there is none worth the name."""
-    kept, whose = config.moments.token, "the moments endpoint"
-    assert kept is not None, "the config insists on one"
-    match kept.source:
-        case "env":
-            token = _from_environment(whose, kept.name, environ)
-        case "file":
-            token = read_private(Path(kept.name), f"the password of {whose}")
-        case _:
-            token = _from_keyring(whose, kept.name, "moments")
+    where, whose = config.moments.token, "the moments endpoint"
+    assert where is not None, "the config insists on one"
+    token = kept(where, f"the password of {whose}", "moments", environ)
     if len(token) < KEY_CHARACTERS_MIN or not token.isascii() or len(token.split()) != 1:
         message = f"the token of {whose} is no single word of {KEY_CHARACTERS_MIN} characters or more"
         raise UserError(message, remedy="make one with: openssl rand -hex 32")
@@ -58,10 +57,10 @@ def _missing(address: str) -> str:
     raise UserError(f"{address} has no password yet", remedy="add `password: {env: NAME}` to its mailbox in the config")
 
 
-def _from_environment(address: str, name: str, environ: Mapping[str, str]) -> str:
+def _from_environment(what: str, name: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name, "")
     if not value:
-        message = f"the password of {address} is to come from the environment variable {name}, which is not set"
+        message = f"{what} is to come from the environment variable {name}, which is not set"
         raise UserError(message, remedy=f"set {name} where whoelse starts")
     return value
 
@@ -83,17 +82,17 @@ def read_private(path: Path, what: str) -> str:
     return line
 
 
-def _from_keyring(address: str, service: str, user: str) -> str:
+def _from_keyring(what: str, service: str, user: str) -> str:
     remedy = f"keyring set {service} {user}"
     try:
         import keyring
     except ImportError:
-        message = f"the password of {address} is to come from the keyring, which is not installed"
+        message = f"{what} is to come from the keyring, which is not installed"
         raise UserError(message, remedy="pip install 'whoelse[keyring]'") from None
     try:
         password = keyring.get_password(service, user)
     except Exception as error:  # each backend raises its own
-        message = f"the keyring did not give the password of {address} ({type(error).__name__})"
+        message = f"the keyring did not give {what} ({type(error).__name__})"
         raise UserError(message, remedy=f"unlock it, or on a machine without a desktop use a file; {remedy}") from None
     if not password:
         raise UserError(f"the keyring has no password for {user} under {service}", remedy=remedy)

@@ -9,14 +9,16 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.core.address import domain_of, prospect_key
 from engine.core.model import (
+    Alert,
     Contact,
     Enrollment,
     InboundMessage,
+    Item,
     Moment,
     OutboxMessage,
     OutboxState,
@@ -115,7 +117,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Mention:
-    """A line about somebody else that names a person: `what` is email, answer, task, history or moment."""
+    """A line about somebody else that names a person: `what` is email, answer, task, history, item, alert or moment."""
 
     what: str
     id: str
@@ -354,6 +356,10 @@ class Store:
     def follows_up(self, message: OutboxMessage) -> None:
         """Mail has gone between the two since it was queued."""
         self.database.change("follows_up", id=message.id)
+
+    def queued_to_rep(self, mailbox: str, now: datetime) -> OutboxMessage | None:
+        """The first letter to the rep themselves."""
+        return self._one(OutboxMessage, "queued_to_rep", mailbox=mailbox, now=micros(now))  # type: ignore[no-any-return]
 
     def next_queued_at(self, mailbox: str) -> datetime | None:
         row = self.database.row("next_queued_at", mailbox=mailbox)
@@ -675,6 +681,10 @@ class Store:
     def referrals(self) -> list[Referral]:
         return self._all(Referral, "referrals")
 
+    def unanswered(self) -> list[Referral]:
+        """Introductions of prospects whom nobody has answered yet, the oldest first."""
+        return self._all(Referral, "unanswered")
+
     def referrals_by(self, client: str) -> list[Referral]:
         return self._all(Referral, "referrals_by", client=client)
 
@@ -747,6 +757,49 @@ class Store:
         """(client, sequence) of every sequence by which a client was written to."""
         return [(row["client"], row["sequence"]) for row in self.database.rows("asked_clients")]
 
+    # --- the rep's desk ----------------------------------------------------------------------------------------------
+
+    def unalerted(self, since: datetime) -> list[Referral]:
+        """Introductions by mail since then of which the rep was not told."""
+        return self._all(Referral, "unalerted", since=micros(since))
+
+    def add_alert(self, alert: Alert) -> None:
+        self.database.rows("add_alert", **row_of(alert))
+
+    def take_alert(self, now: datetime, lease: timedelta) -> Alert | None:
+        """The next that is due, for this one to tell; it is due again after the `lease` unless it is ended before."""
+        alert: Alert | None = self._one(Alert, "due_alert", now=micros(now))
+        if alert is None:
+            return None
+        taken = self.database.rows("take_alert", id=alert.id, tries=alert.tries, not_before=micros(now + lease))
+        return replace(alert, tries=alert.tries + 1) if taken else None
+
+    def end_alert(self, alert: Alert, again: datetime | None = None) -> None:
+        """It was told, or is given up; or it is tried `again`."""
+        if again:
+            self.database.change("put_off_alert", id=alert.id, tries=alert.tries, not_before=micros(again))
+        else:
+            self.database.change("end_alert", id=alert.id)
+
+    def add_item(self, item: Item) -> None:
+        self.database.change("add_item", **row_of(item))
+
+    def items(self, thread: str) -> list[Item]:
+        return self._all(Item, "items", thread=thread)
+
+    def settle_item(self, item: Item) -> bool:
+        """False when it was settled before; put what it does into the same transaction."""
+        names = ("thread", "number", "said", "message")
+        return bool(self.database.rows("settle_item", **{name: getattr(item, name) for name in names}))
+
+    def waiting_orders(self) -> list[InboundMessage]:
+        """Proven answers of reps to a letter, not carried out yet."""
+        return self._all(InboundMessage, "waiting_orders")
+
+    def end_orders(self, row: InboundMessage, decision: str) -> bool:
+        """False when another was faster."""
+        return bool(self.database.rows("end_orders", id=row.id, decision=decision))
+
     # --- what is kept on a person, and its end -----------------------------------------------------------------------
 
     def addresses_of(self, contact: str) -> list[str]:
@@ -780,6 +833,10 @@ class Store:
                 self.database.change("erase_history", id=mention.id)
             case "moment":
                 self.database.change("erase_moment", id=mention.id)
+            case "item":
+                self.database.change("erase_item", id=mention.id)
+            case "alert":
+                self.database.change("end_alert", id=mention.id)
 
     def erase_reasons(self, word: str) -> None:
         """Why somebody else waits, where that names a person ("lee@acme.example was asked on …")."""

@@ -20,9 +20,10 @@ import servers
 from engine import enrollments, outbox
 from engine.__main__ import main
 from engine.cli.app import FILES, app
-from engine.cli.output import chosen, clean, handles, when
+from engine.cli.output import chosen, clean, when
 from engine.config import load_config
 from engine.core.model import OutboxState
+from engine.core.words import handles
 from engine.core.yaml_strict import load
 from engine.enrollments import Wish
 from engine.errors import UserError
@@ -497,7 +498,8 @@ def test_mark_and_referrals(whoelse: Whoelse, inst: Installation) -> None:
     assert log[0]["introduced_at"]
     assert whoelse("mark", "barry@northwind.example", "met").code == 0
     assert "met" in whoelse("referrals").out
-    assert "never written to" in whoelse("show", "barry@northwind.example").out
+    shown = whoelse("show", "barry@northwind.example").out
+    assert "introduction_answer" in shown and f"by {DANA}" in shown
     assert json.loads(whoelse("show", "barry@northwind.example", "--json").out)["referrals"][0]["met_at"]
 
 

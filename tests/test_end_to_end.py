@@ -3,10 +3,13 @@ only its clock jumps over the time in which nothing happens."""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -269,3 +272,67 @@ async def test_a_task_for_the_rep_names_the_client_and_is_ticked_off(
         assert there.dana in task.text or "Dana" in task.title + task.text
         finish_task(there.inst, task.id, there.clock.now())
         assert task.id not in [t.id for t in there.inst.store.open_tasks()]
+
+
+async def test_an_introduction_is_answered_from_the_reps_phone(
+    tmp_path: Path, dovecot: servers.Dovecot, postfix: servers.Postfix
+) -> None:
+    """The alert comes, its draft is approved by answering it, the prospect and the client in Bcc get it; then the digest."""
+    script = tmp_path / "told.py"
+    script.write_text("import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read())")
+    command = f"{sys.executable} {script} {tmp_path / 'told.json'}"
+    more = f'digest: "30 7 * * *"\nalert: {{email: true, command: "{command}"}}\n'
+    async with world(tmp_path, dovecot, postfix, more) as there:
+        prospect = {"name": "Barry Jones", "email": there.barry}
+        there.enroll(there.dana, "intro_template", prospect=prospect)
+        await there.later(lambda: steps(there, "intro_template"), "the introduction's text")
+        introduce(there, mailto(there.mail(there.dana)[-1]))
+        alert = await there.until(lambda: letter(there, "has introduced you"), "the alert")
+        assert alert["Auto-Submitted"] == "auto-generated"
+        assert f"Bcc: {there.dana}" in plain(alert)
+        facts = await there.until(lambda: read(tmp_path / "told.json"), "the program")
+        assert facts["prospect"]["email"] == there.barry and facts["rep"] == there.rep
+
+        there.write(there.rep, there.rep, "approve it", "1 approve")  # anybody can write that: it proves nothing
+        there.answer(there.rep, alert, "approve")
+        answer = await there.until(lambda: [m for m in there.mail(there.barry) if "Bcc" in plain(m)], "the answer")
+        copy = await there.until(lambda: [m for m in there.mail(there.dana) if "Bcc" in plain(m)], "the copy")
+        assert answer[-1].as_bytes() and "Bcc" not in answer[-1] and "Bcc" not in copy[-1]
+        assert answer[-1]["Message-ID"] == copy[-1]["Message-ID"] and answer[-1]["To"].endswith(f"<{there.barry}>")
+        word = await there.until(lambda: letter(there, "Re: Dana"), "the word on it")
+        assert ": approve" in plain(word)
+        await there.until(
+            lambda: [m for m in there.mail(there.rep, "Sent") if m["Bcc"] == there.dana], "the rep's copy"
+        )
+        referral = there.inst.store.referrals()[0]
+        assert referral.answered_at and not referral.waits
+        await there.stop()
+        await there.start()
+        assert there.daemon and await there.daemon.read_all()
+        tomorrow = (there.clock.now() + timedelta(days=1)).replace(hour=7, minute=31)
+        there.clock.jump_to(tomorrow)
+        there.daemon.poke()
+        digest = await there.until(lambda: letter(there, "[", but=(alert["Subject"], word["Subject"])), "the digest")
+        assert "task" in digest["Subject"]
+        number = re.search(r"^(\d+)\. Task", plain(digest), re.M)
+        assert number
+        there.answer(there.rep, digest, f"{number[1]} done")
+        await there.until(lambda: letter(there, f"Re: {digest['Subject']}"), "the word on the digest")
+        assert len([m for m in there.mail(there.rep) if m["Auto-Submitted"]]) == 4
+        assert len(there.mail(there.barry)) == 1 + 1  # Dana's introduction, and one answer to it
+
+
+def letter(there: World, part: str, but: tuple[str, ...] = ()) -> EmailMessage | None:
+    """A letter in the rep's Inbox with this in its subject."""
+    found = [m for m in there.mail(there.rep) if part in m["Subject"] and m["Auto-Submitted"]]
+    return next((m for m in found if m["Subject"] not in but), None)
+
+
+def plain(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    return str(part.get_content()) if part else ""
+
+
+def read(file: Path) -> Any:
+    text = file.read_text() if file.exists() else ""
+    return json.loads(text) if text.endswith("}") else None

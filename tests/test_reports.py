@@ -242,7 +242,7 @@ def test_the_speed_to_the_prospect_counts_only_whose_time_is_over(there: Office)
     ):
         there.store.add_referral(
             Referral("", client.id, SAM, Person(name, f"{name}@x.test"), "named", MONDAY, introduced_at=MONDAY,
-                     contacted_at=contacted)
+                     contacted_at=MONDAY - timedelta(days=3), answered_at=contacted)
         )  # fmt: skip
     (found,) = speeds(there.inst, MONDAY + timedelta(days=3))
     assert (found.soon, found.warm) == (Share(1, 4), Share(2, 4))

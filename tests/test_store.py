@@ -18,9 +18,11 @@ from office import BARRY, DANA, KIM, LEE, MONDAY, SAM, Office
 
 from engine import enrollments, outbox
 from engine.core.model import (
+    Alert,
     Contact,
     Enrollment,
     InboundMessage,
+    Item,
     Moment,
     OutboxMessage,
     OutboxState,
@@ -944,8 +946,10 @@ def test_a_name_is_found_wherever_it_was_written_and_taken_out(store: Store, que
     task = store.add_task(Task("", "triage", SAM, "", "", "Hello Dana", "x", MONDAY, note="n"))
     store.tell(MONDAY, "note", "said hello dana")
     moment = store.add_moment(Moment("", about.contact, "nps", {"by": "Hello Dana"}, MONDAY, "k"))
+    store.add_item(Item("t1", 1, "", "answer", "i1", "Answer of Hello Dana", "i1"))
+    store.add_alert(Alert("r1 command", SAM, "command", '{"client": "Hello Dana"}', MONDAY))
     found = store.mentions("Hello Dana")
-    assert sorted(m.what for m in found) == ["answer", "email", "history", "moment", "task"]
+    assert sorted(m.what for m in found) == ["alert", "answer", "email", "history", "item", "moment", "task"]
     assert [e.id for e in store.mentioning_enrollments("Özlem Dana")] == ["e2"]
     assert [m.id for m in store.inbound_from("dana@acme.test")] == ["i1"]
     waits = enrollment(store, contact(store, KIM), "e3", reason="HELLO DANA was asked")
@@ -1009,6 +1013,69 @@ def test_what_was_erased_is_gone_from_the_file(tmp_path: Path) -> None:
     store.overwrite_erased()
     assert b"Seldom" not in (tmp_path / "w.db").read_bytes() + (tmp_path / "w.db-wal").read_bytes()
     store.close()
+
+
+# --- the rep's desk --------------------------------------------------------------------------------------------------
+
+
+def test_an_item_is_settled_once_and_by_its_letter(store: Store) -> None:
+    for number in (1, 2):
+        store.add_item(Item("t1", number, "", "task", f"k{number}", "Task: call", ""))
+    (first, second) = store.items("t1")
+    assert store.settle_item(replace(first, said="done", message="i1"))
+    assert not store.settle_item(replace(first, said="done again", message="i2"))
+    assert [(i.said, i.message) for i in store.items("t1")] == [("done", "i1"), ("", "")]
+    assert store.items("t2") == [] and second.number == 2
+
+
+def test_orders_wait_until_they_are_ended_once(store: Store) -> None:
+    store.add_inbound(replace(inbound("i1"), event="orders", decision="", settled_at=MONDAY))
+    (row,) = store.waiting_orders()
+    assert store.end_orders(row, "done") and not store.end_orders(row, "done again")
+    assert store.waiting_orders() == [] and store.open_inbound() == []
+
+
+def test_an_alert_is_taken_by_one_until_it_is_told(store: Store) -> None:
+    store.add_alert(Alert("r1 webhook", SAM, "webhook", "{}", MONDAY))
+    store.add_alert(Alert("r1 webhook", SAM, "webhook", "{}", MONDAY))
+    taken = store.take_alert(MONDAY, timedelta(minutes=2))
+    assert taken and taken.tries == 1
+    assert store.take_alert(MONDAY, timedelta(minutes=2)) is None
+    again = store.take_alert(MONDAY + timedelta(minutes=3), timedelta(minutes=2))
+    assert again and again.tries == 2
+    store.end_alert(taken, MONDAY)  # late: somebody else has it
+    store.end_alert(again, MONDAY + timedelta(hours=1))
+    assert store.take_alert(MONDAY + timedelta(minutes=30), timedelta(minutes=2)) is None
+    store.end_alert(again)
+    assert store.take_alert(MONDAY + DAY, timedelta(minutes=2)) is None
+
+
+def test_an_introduction_is_unanswered_until_somebody_has_answered_and_unalerted_until_told(store: Store) -> None:
+    client = contact(store, DANA)
+    named = store.add_referral(Referral("", client.id, SAM, Person("Sue", "sue@c.test"), "named", MONDAY))
+    met = store.add_referral(
+        Referral("", client.id, SAM, Person("Max", "max@c.test"), "met", MONDAY, introduced_at=MONDAY, met_at=MONDAY)
+    )
+    waits = store.add_referral(
+        Referral("", client.id, SAM, Person("Barry", BARRY), "named", MONDAY, introduced_at=MONDAY)
+    )
+    assert [r.id for r in store.unanswered()] == [waits.id] and not named.waits and not met.waits
+    assert store.unalerted(MONDAY - DAY) == [], "nobody wrote it: the rep knows"
+    for state in ("named", "introduced"):
+        store.add_moment(Moment("", client.id, state, {}, MONDAY, f"k {state}", referral=waits.id, message="i1"))
+    assert [r.id for r in store.unalerted(MONDAY - DAY)] == [waits.id] and store.unalerted(MONDAY + DAY) == []
+    store.fire_slot("alert", waits.id, "", MONDAY)
+    assert store.unalerted(MONDAY - DAY) == []
+    store.save_referral(replace(waits, answered_at=MONDAY + DAY))
+    assert store.unanswered() == [] and waits.waits
+
+
+def test_a_letter_to_the_rep_is_queued_apart_from_what_goes_to_others(store: Store, queued: Any) -> None:
+    of, message, _ = queued
+    letter = replace(message, id="l1", enrollment="", step="digest sam", contact="", recipient=SAM, bcc=())
+    assert store.add_outbox(letter) and not store.add_outbox(replace(letter, id="l2")), "once for its cause"
+    first, other = store.queued_to_rep(SAM, MONDAY), store.queued(SAM, MONDAY)
+    assert first and other and (first.id, other.id) == ("l1", message.id)
 
 
 # --- nothing is left out ---------------------------------------------------------------------------------------------

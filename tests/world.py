@@ -52,12 +52,15 @@ windows:
   business_hours: {{days: mon-fri, from: "09:00", to: "17:00"}}
 frequency_cap: 3 days
 """
+NO_LETTERS = "digest: off\nalert: {email: false}\n"
 
 
 class World:
     """One rep with a mailbox of their own, their daemon, and clients who read and write real mail."""
 
-    def __init__(self, folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> None:
+    def __init__(
+        self, folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix, config: str = NO_LETTERS
+    ) -> None:
         number = next(WORLDS)
         self.folder, self.dovecot, self.postfix = folder, dovecot, postfix
         self.rep, self.dana, self.barry = (
@@ -70,6 +73,7 @@ class World:
             CONFIG.format(
                 rep=self.rep, submission=postfix.submission_port, imaps=dovecot.imaps_port, cafile=dovecot.cafile
             )
+            + config
         )
         for kind in ("sequences", "templates"):
             (folder / kind).symlink_to(shipped_folder() / kind)
@@ -179,9 +183,11 @@ NAMES: Mapping[str, str] = {"name": "Dana Whitfield", "company": "Acme"}
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix) -> AsyncIterator[World]:
-    """A world whose daemon runs."""
-    there = World(folder, dovecot, postfix)
+async def world(
+    folder: Path, dovecot: servers.Dovecot, postfix: servers.Postfix, config: str = NO_LETTERS
+) -> AsyncIterator[World]:
+    """A world whose daemon runs; `config` is added to its configuration."""
+    there = World(folder, dovecot, postfix, config)
     await there.start()
     try:
         await there.until(lambda: there.inst.store.position(there.rep, "INBOX"), "the first read of the mailbox")

@@ -24,7 +24,6 @@ from engine.cli.output import (
     chosen,
     count,
     folded,
-    handles,
     now,
     print_json,
     quoted,
@@ -34,7 +33,7 @@ from engine.cli.output import (
     when,
     zone_of,
 )
-from engine.core.words import spoken
+from engine.core.words import handles, spoken
 
 if TYPE_CHECKING:
     from engine.config import Config

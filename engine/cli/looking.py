@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import config_option, configuration, example, json_option, only_rep_option, store_of, whose
-from engine.cli.output import print_json, say, stamp, table, when, zone_of
+from engine.cli.output import now, print_json, say, stamp, table, when, zone_of
+from engine.core.words import length_text
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -52,7 +53,7 @@ def referral_json(config: Config, referral: Referral, client: Contact | None) ->
         "rep": referral.rep,
         "state": referral.state,
         "source": referral.source,
-        **{f"{name}_at": stamp(getattr(referral, f"{name}_at"), zone) for name in DATES},
+        **{f"{name}_at": stamp(getattr(referral, f"{name}_at"), zone) for name in (*DATES, "answered")},
     }
 
 
@@ -61,8 +62,19 @@ def referral_row(config: Config, referral: Referral, client: Contact | None) -> 
     who = referral.prospect
     dates = [(name, getattr(referral, f"{name}_at")) for name in DATES]
     said = ", ".join(f"{name} {when(at, zone)}" for name, at in dates if at)
+    clock = speed(referral)
     return (
         who.name or who.email or "(erased)",
         f"by {client.email if client and '@' in client.email else '(erased)'}",
-        said,
+        f"{said}; {clock}" if clock else said,
     )
+
+
+def speed(referral: Referral) -> str:
+    """How long an introduction has waited for its answer, or how soon that came."""
+    if referral.introduced_at is None:
+        return ""
+    if referral.waits:
+        return f"introduced {length_text(now() - referral.introduced_at)} ago, not answered"
+    at = referral.answered_at
+    return f"answered after {length_text(at - referral.introduced_at)}" if at else ""

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from engine.core.model import Contact
 
 COLUMNS = 80
-HANDLE_MIN = 4
 #: A terminal obeys these; also those that turn the direction of what follows.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -127,20 +126,7 @@ def count(number: int, thing: str, things: str = "") -> str:
     return f"{number} {thing if number == 1 else things or thing + 's'}"
 
 
-# --- handles ---------------------------------------------------------------------------------------------------------
-
-
-def handles(ids: Iterable[str]) -> dict[str, str]:
-    """The shortest ends of ids that tell them apart: what a rep types."""
-    every = list(ids)
-    return {id: _handle(id, every) for id in every}
-
-
-def _handle(id: str, every: Sequence[str]) -> str:
-    for length in range(HANDLE_MIN, len(id)):
-        if sum(other.endswith(id[-length:]) for other in every) == 1:
-            return id[-length:]
-    return id
+# --- handles -----------------------------------------------------------------------------------------------------------
 
 
 def chosen(handle: str, ids: Iterable[str], thing: str, where: str) -> str:

@@ -317,7 +317,7 @@ class Told:
 
     def _say_speed(self) -> None:
         found = self._speeds()
-        say("Speed to the prospect, from the introduction to the first contact:")
+        say("Speed to the prospect, from the introduction to the first answer:")
         rows = [(s.rep, f"within 30 minutes {_of(s.soon)}", f"within 48 hours {_of(s.warm)}") for s in found]
         _say_table(rows or [("nobody was introduced yet",)])
         waiting = [(s.rep, referral) for s in found for referral in s.waiting]

@@ -54,7 +54,12 @@ def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
             }
         )
         return
-    for line in (*_brake(store), *_waiting_lines(waiting), *_mailbox_lines(loaded, mailboxes, store)):
+    for line in (
+        *_brake(store),
+        *_waiting_lines(waiting),
+        *_introductions(store, theirs),
+        *_mailbox_lines(loaded, mailboxes, store),
+    ):
         say(line)
     mailbox = loaded.mailbox(rep)
     _say_where(loaded, store, mailbox.address if mailbox else "", everyone)
@@ -70,6 +75,7 @@ def _brake(store: Store) -> list[str]:
 
 
 WAITING = {
+    "introductions": ("introduction to answer", "introductions to answer", "whoelse referrals"),
     "replies": ("answer", "answers", "whoelse replies"),
     "drafts": ("draft", "drafts", "whoelse drafts"),
     "doubts": ("message in doubt", "messages in doubt", "whoelse doubts"),
@@ -81,6 +87,7 @@ def _waiting(store: Store, theirs: Callable[[str], bool]) -> dict[str, int]:
     from engine.core.model import OutboxState
 
     return {
+        "introductions": sum(theirs(referral.rep) for referral in store.unanswered()),
         "replies": sum(theirs(message.mailbox) for message in store.open_inbound()),
         "drafts": sum(theirs(message.mailbox) for message in store.outbox_in(OutboxState.DRAFT)),
         "doubts": sum(theirs(message.mailbox) for message in store.outbox_in(OutboxState.IN_DOUBT)),
@@ -91,6 +98,15 @@ def _waiting(store: Store, theirs: Callable[[str], bool]) -> dict[str, int]:
 def _waiting_lines(waiting: Mapping[str, int]) -> list[str]:
     rows = [(count(n, *WAITING[name][:2]), WAITING[name][2]) for name, n in waiting.items() if n]
     return ["Waiting for you:", *table(rows, "  "), ""] if rows else ["Nothing waits for you.", ""]
+
+
+def _introductions(store: Store, theirs: Callable[[str], bool]) -> list[str]:
+    """The prospects who wait, each with its clock."""
+    from engine.cli.looking import speed
+
+    waiting = [referral for referral in store.unanswered() if theirs(referral.rep)][:LISTED_MAX]
+    rows = [(r.prospect.name or r.prospect.email or "(erased)", speed(r)) for r in waiting]
+    return [*table(rows), ""] if rows else []
 
 
 def _mailbox_json(config: Config, mailbox: Mailbox, known: MailboxState | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from engine.core.words import spoken
 
 if TYPE_CHECKING:
     from engine.config import Config
-    from engine.core.model import Contact, Enrollment
+    from engine.core.model import Contact, Enrollment, Referral
     from engine.notebook import Moment
     from engine.store import Store, Told
 
@@ -70,13 +70,21 @@ def _show_person(config: Config, email: str, full: bool, as_json: bool) -> None:
     say(f"\nStory (times in {zone}):")
     for told in story if full else _telling(story):
         _say_told(store, told, zone, full)
-    _say_section("Referrals:", [referral_row(config, r, contact) for r in store.referrals_by(contact.id)])
+    _say_section("Referrals:", [referral_row(config, *each) for each in _referrals(store, contact)])
     waiting = [(when(t.created_at, zone), t.title) for t in store.tasks_of(contact.id) if t.done_at is None]
     _say_section("Tasks for you:", waiting)
     running = [(about(e), where(config, e, contact)) for e in enrollments if e.state != "stopped"]
     _say_section("Now:", running or [("in no sequence",)])
     coming = [(when(m.at, m.zone), m.action, _coming(m)) for m in _ahead(config, contact, enrollments)]
     _say_section("To come, if nobody answers:", coming)
+
+
+def _referrals(store: Store, contact: Contact) -> list[tuple[Referral, Contact | None]]:
+    """Those whom they referred, and who referred them; each with its client."""
+    from engine.core.model import Person
+
+    found = [*store.referrals_by(contact.id), *store.referrals_to(Person(email=contact.email))]
+    return [(referral, store.contact(referral.client)) for referral in found]
 
 
 def _say_section(title: str, rows: Sequence[Sequence[str]]) -> None:
@@ -171,7 +179,7 @@ def _person_json(
             }
             for m in _ahead(config, contact, enrollments)
         ],
-        "referrals": [referral_json(config, r, contact) for r in store.referrals_by(contact.id)],
+        "referrals": [referral_json(config, *each) for each in _referrals(store, contact)],
         "tasks": [{"id": t.id, "title": t.title} for t in store.tasks_of(contact.id) if t.done_at is None],
         "story": [{"at": stamp(t.at, zone), "kind": t.kind, "text": t.text, "words": _words(store, t)} for t in story],
     }

@@ -72,6 +72,7 @@ class Letter:
     unsubscribe: str = ""
     attachments: tuple[tuple[str, bytes], ...] = ()
     zone: str = "UTC"
+    automatic: bool = False
 
 
 # --- ids ---------------------------------------------------------------------------------------------------------------
@@ -149,6 +150,7 @@ def _headers(letter: Letter) -> list[tuple[str, str]]:
         ("In-Reply-To", "\r\n ".join(_ids((letter.in_reply_to,)))),
         ("References", "\r\n ".join(_ids(letter.references))),
         ("List-Unsubscribe", _link(letter.unsubscribe)),
+        ("Auto-Submitted", "auto-generated" if letter.automatic else ""),  # RFC 3834 §5: no absence note answers it
         ("MIME-Version", "1.0"),
     ]
 

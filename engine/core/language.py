@@ -232,16 +232,19 @@ def _read_expression(spot: Spot) -> str | None:
     return shapes.text("an expression").read(spot)
 
 
-def _read_every(spot: Spot) -> str | None:
-    from croniter import croniter  # 25 ms to import, and only triggers need it
+def is_cron(value: object) -> bool:
+    """Whether this is a cron schedule of five fields."""
+    from croniter import croniter  # 25 ms to import, and only schedules need it
 
-    value = spot.value
-    if value == "year":
-        return str(value)
     # croniter also takes seconds, nicknames and random fields, which nobody expects here
     fields = value.split() if isinstance(value, str) else []
     plain = len(fields) == 5 and not any(field.lower().startswith("r") for field in fields)
-    if plain and croniter.is_valid(value, strict=True):
+    return plain and bool(croniter.is_valid(value, strict=True))
+
+
+def _read_every(spot: Spot) -> str | None:
+    value = spot.value
+    if value == "year" or is_cron(value):
         return str(value)
     shapes.wrong(spot, "year or a cron schedule", 'minute hour day month weekday, like "0 9 1 */3 *"')
     return None

@@ -279,7 +279,8 @@ class InboundMessage:
 
 @dataclass(frozen=True)
 class Referral:
-    """A prospect whom a client named or introduced: `named -> contacted -> met -> won | lost`, a date for each."""
+    """A prospect whom a client named or introduced: `named -> contacted -> met -> won | lost`, a date for each. `answered_at` is
+    when they first heard from the rep after the introduction, by an email of ours or by the rep's own hand."""
 
     id: str
     client: str
@@ -294,6 +295,17 @@ class Referral:
     met_at: datetime | None = None
     won_at: datetime | None = None
     lost_at: datetime | None = None
+    answered_at: datetime | None = None
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """When the clock of an introduction stopped: with the answer or, at the latest, when they met."""
+        return min((at for at in (self.answered_at, self.met_at, self.won_at, self.lost_at) if at), default=None)
+
+    @property
+    def waits(self) -> bool:
+        """They were introduced, and nobody has answered."""
+        return self.introduced_at is not None and self.heard_at is None
 
 
 @dataclass(frozen=True)
@@ -313,6 +325,36 @@ class Task:
     message: str = ""
     done_at: datetime | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that a letter to the rep lists, by the `number` with which they settle it; `thread` is the letter's.
+
+    `kind` and `target` (an id) say what it is, `shown` what of it they saw: a word is for that and nothing else. `said` is what
+    settled it, by the inbound `message`; both are empty while it is open."""
+
+    thread: str
+    number: int
+    handle: str
+    kind: str
+    target: str
+    label: str
+    shown: str
+    said: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What a program (`kind` command) or an address (webhook) of the `rep` is still to be told. `facts` is JSON."""
+
+    id: str
+    rep: str
+    kind: str
+    facts: str
+    not_before: datetime
+    tries: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@ without a table of its own reads as English."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,16 @@ def time_text(moment: datetime | time) -> str:
     return f"{moment.hour:02}:{moment.minute:02}"
 
 
+def length_text(length: timedelta) -> str:
+    """`12 minutes`, `3 hours`, `2 days`: as much of it as a person would say."""
+    minutes = max(int(length.total_seconds() // 60), 0)
+    for unit, size, most in (("minute", 1, 120), ("hour", 60, 48 * 60), ("day", 24 * 60, 0)):
+        if minutes < most or not most:
+            number = minutes // size
+            return f"{number} {unit}" + ("" if number == 1 else "s")
+    raise AssertionError("days have no end")
+
+
 def list_text(items: Sequence[str], words: Language) -> str:
     """`A, B and C`."""
     if len(items) < 2:
@@ -92,3 +102,20 @@ def stands(state: str, reason: str) -> str:
     """`paused: waiting for rep`; a reason that says the state by itself is enough: `paused by rep`."""
     words = spoken(reason)
     return words if words.startswith(state) else f"{state}: {words}"
+
+
+#: The shortest handle that is typed.
+HANDLE_MIN = 4
+
+
+def handles(ids: Iterable[str]) -> dict[str, str]:
+    """The shortest ends of ids that tell them apart: what a rep types."""
+    every = list(ids)
+    return {id: _handle(id, every) for id in every}
+
+
+def _handle(id: str, every: Sequence[str]) -> str:
+    for length in range(HANDLE_MIN, len(id)):
+        if sum(other.endswith(id[-length:]) for other in every) == 1:
+            return id[-length:]
+    return id

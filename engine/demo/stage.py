@@ -27,6 +27,8 @@ mailboxes:
     password: {{file: password}}
     sent: append
     variables: {{ideal_client: {ideal_client}}}
+digest: off
+alert: {{email: false}}
 """
 
 

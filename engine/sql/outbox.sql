@@ -14,9 +14,13 @@ SELECT * FROM outbox WHERE id = :id;
 -- name: queued(mailbox, now, follow_ups)
 -- Follow-ups go before first contacts: a promise kept late is worse than a beginning that waits.
 -- (The plus keeps SQLite from reading all that are ready and sorting them: the index outbox_next has the order.)
-SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND +not_before <= :now
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND +not_before <= :now AND enrollment <> ''
   AND follow_up <= :follow_ups
 ORDER BY follow_up DESC, due_at, id LIMIT 1;
+
+-- name: queued_to_rep(mailbox, now)
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND not_before <= :now AND enrollment = ''
+ORDER BY due_at, id LIMIT 1;
 
 -- name: next_queued_at(mailbox)
 SELECT min(not_before) AS at FROM outbox WHERE mailbox = :mailbox AND state = 'queued';
@@ -46,11 +50,12 @@ WHERE id = :id AND state = 'queued' AND token = :token
 RETURNING token;
 
 -- name: start_data(id, token, now, mailbox, epoch, fresh)
--- The last gate: the claim is still ours and in time, the enrollment has not changed since, the lease holds, nobody has
+-- The last gate: the claim is still ours and in time, the enrollment (a letter to the rep has none) has not changed since, the lease holds, nobody has
 -- pulled the brake, and for a follow-up the mailbox was read to its end after it became due and within the last minute.
 UPDATE outbox SET state = 'data_started'
 WHERE id = :id AND token = :token AND state = 'claimed' AND deadline > :now
-  AND EXISTS (SELECT 1 FROM enrollment e WHERE e.id = outbox.enrollment AND e.revision = outbox.revision)
+  AND (outbox.enrollment = ''
+    OR EXISTS (SELECT 1 FROM enrollment e WHERE e.id = outbox.enrollment AND e.revision = outbox.revision))
   AND EXISTS (SELECT 1 FROM mailbox m WHERE m.address = :mailbox AND m.epoch = :epoch AND m.lease_until > :now
     AND m.paused_until <= :now
     AND (outbox.follow_up = 0 OR (m.read_at >= outbox.due_at AND m.read_at >= :fresh AND m.read_at <= :now)))

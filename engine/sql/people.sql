@@ -74,18 +74,18 @@ UPDATE task SET done_at = :now, note = :note WHERE enrollment = :enrollment AND 
 -- name: finish_person_tasks(contact, kind, now, note)
 UPDATE task SET done_at = :now, note = :note WHERE contact = :contact AND kind = :kind AND done_at IS NULL;
 
--- name: add_referral(id, client, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at)
+-- name: add_referral(id, client, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at, answered_at)
 INSERT INTO referral (id, client, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at,
-  contacted_at, met_at, won_at, lost_at)
+  contacted_at, met_at, won_at, lost_at, answered_at)
 VALUES (:id, :client, :rep, :prospect, :prospect_key, :state, :named_at, :source, :proof, :introduced_at,
-  :contacted_at, :met_at, :won_at, :lost_at)
+  :contacted_at, :met_at, :won_at, :lost_at, :answered_at)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: save_referral(id, rep, prospect, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at)
+-- name: save_referral(id, rep, prospect, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at, answered_at)
 UPDATE referral SET rep = :rep, prospect = :prospect, state = :state, named_at = :named_at, source = :source, proof
   = :proof, introduced_at = :introduced_at, contacted_at = :contacted_at, met_at = :met_at, won_at = :won_at,
-  lost_at = :lost_at WHERE id = :id;
+  lost_at = :lost_at, answered_at = :answered_at WHERE id = :id;
 
 -- name: referral(id)
 SELECT * FROM referral WHERE id = :id;
@@ -98,6 +98,11 @@ SELECT * FROM referral WHERE prospect_key = :prospect_key ORDER BY named_at, id;
 
 -- name: referrals_by(client)
 SELECT * FROM referral WHERE client = :client ORDER BY named_at, id;
+
+-- name: unanswered()
+-- Introduced, and nobody has answered: the longest first.
+SELECT * FROM referral WHERE introduced_at IS NOT NULL AND answered_at IS NULL AND met_at IS NULL AND won_at IS NULL
+  AND lost_at IS NULL ORDER BY introduced_at, id;
 
 -- name: referrals()
 SELECT * FROM referral ORDER BY named_at, id;

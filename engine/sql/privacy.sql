@@ -29,6 +29,13 @@ UNION ALL
 SELECT 'history' AS what, id, '' AS subject, text FROM history
 WHERE replace(text, :exact, '') <> text OR replace(lower(text), :word, '') <> lower(text)
 UNION ALL
+SELECT 'item' AS what, thread || ' ' || CAST(number AS TEXT) AS id, label AS subject, said AS text FROM item
+WHERE replace(label || ' ' || said, :exact, '') <> label || ' ' || said
+  OR replace(lower(label || ' ' || said), :word, '') <> lower(label || ' ' || said)
+UNION ALL
+SELECT 'alert' AS what, id, '' AS subject, facts AS text FROM alert
+WHERE replace(facts, :exact, '') <> facts OR replace(lower(facts), :word, '') <> lower(facts)
+UNION ALL
 SELECT 'moment' AS what, id, name AS subject, data AS text FROM moment
 WHERE replace(data, :exact, '') <> data OR replace(lower(data), :word, '') <> lower(data);
 
@@ -54,6 +61,10 @@ UPDATE task SET title = '(erased)', text = '', note = '' WHERE id = :id;
 
 -- name: erase_history(id)
 DELETE FROM history WHERE id = :id;
+
+-- name: erase_item(id)
+UPDATE item SET label = '(erased)', said = CASE WHEN said = '' THEN '' ELSE '(erased)' END
+WHERE thread || ' ' || CAST(number AS TEXT) = :id;
 
 -- name: erase_moment(id)
 UPDATE moment SET data = '{}' WHERE id = :id;

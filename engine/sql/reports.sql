@@ -31,11 +31,13 @@ WHERE h.kind = 'value'
 ORDER BY at;
 
 -- name: families_of_referrals()
--- From which family of enrollments a referral came: by the message that proves it, else by what runs for it.
+-- From which family of enrollments a referral came: by the message that proves it, else by what runs for it, for the
+-- client before the prospect: what answers an introduction begins a family of its own.
 SELECT r.id AS referral, e.root, 0 AS place, e.begun_at AS at FROM referral r
 JOIN inbound i ON i.id = r.proof JOIN enrollment e ON e.id = i.enrollment
 UNION ALL
-SELECT e.referral, e.root, 1 AS place, e.begun_at AS at FROM enrollment e WHERE e.referral <> ''
+SELECT e.referral, e.root, CASE WHEN e.contact = e.client THEN 1 ELSE 2 END AS place, e.begun_at AS at
+FROM enrollment e WHERE e.referral <> ''
 ORDER BY place DESC, at DESC;
 
 -- name: asked_clients()
