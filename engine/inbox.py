@@ -179,9 +179,8 @@ def _own(
 def _letter_to_rep(inst: Installation, message: Message) -> OutboxMessage | None:
     """The letter to a rep that a message answers. One that goes to others is an email of the rep's, forwarded or not."""
     found = find_sent(inst.store, dict.fromkeys((*message.in_reply_to, *message.references)))
-    mailbox = inst.config.mailbox(found.mailbox) if found and not found.enrollment else None
-    readers = {person.email for person in (*message.to, *message.cc)}
-    return found if mailbox and readers <= mailbox.addresses else None
+    to_reps = all(inst.config.mailbox(person.email) for person in (*message.to, *message.cc))
+    return found if found and not found.enrollment and to_reps else None
 
 
 def _orders(
@@ -196,10 +195,13 @@ def _orders(
     """The rep's word on a letter to them, carried out by the desk. From names whoever wrote it, and anybody can write that: it is
     the rep's where it came to the mailbox that the letter was for, names the letter, and carries its token."""
     mailbox = inst.config.mailbox(message.sender.email)
+    home = inst.config.mailbox(letter.mailbox)
+    letter_readers = home.addresses if home else frozenset()
     token = desk_token(inst.key, letter.thread)
     faults = {
         "it came to another mailbox": letter.mailbox != fetched.mailbox,
         "it is another rep's": mailbox is None or mailbox.address != letter.mailbox,
+        "it is written to another": any(p.email not in letter_readers for p in (*message.to, *message.cc)),
         "it lies in Junk": fetched.kind == "junk",
         "it lacks the letter's token": token not in f"{message.subject}\n{message.text}\n{message.html}",
         "a machine wrote it": reading.event not in HUMAN,
