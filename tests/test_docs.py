@@ -245,7 +245,7 @@ def test_the_page_tells_every_event_and_every_name_that_templates_know() -> None
 @pytest.mark.parametrize("block", fenced(ROOT / "docs/config.md", "yaml"), ids=lambda block: block.where)
 def test_every_example_of_the_config_is_yaml_with_known_keys(block: Block) -> None:
     keys = set(re.findall(r"^(?:  (?:- )?)?([a-z_]+):", block.text, re.M))
-    known = {*config.KEYS, *config.COMPANY_KEYS, *config.MAILBOX_KEYS}
+    known = {*config.KEYS, *config.COMPANY_KEYS, *config.MAILBOX_KEYS, *config.ALERT_KEYS}
     own = {"business_hours", "short_fridays", "anytime"}
     assert keys <= known | own
 
