@@ -152,6 +152,17 @@ def test_a_person_is_held_until_a_time(store: Store) -> None:
     assert store.contact_hold(dana.id, MONDAY) is None
 
 
+def test_somebody_moves_to_another_address_and_the_old_one_is_nobodys(store: Store) -> None:
+    dana = contact(store, aliases=("dana@newplace.test",))
+    store.move_contact(dana.id, "dana@newplace.test")
+    moved = store.contact(dana.id)
+    assert moved and moved.email == "dana@newplace.test"
+    assert [c.id for c in store.colleagues("anybody@newplace.test")] == [dana.id]
+    store.drop_address(dana.id, DANA)
+    assert store.contact_at(DANA) is None
+    assert store.contact_at("dana@newplace.test") == moved
+
+
 def test_a_suppression_is_kept_once_and_found_by_the_address_however_written(store: Store) -> None:
     assert store.suppress(DANA, "unsubscribed", MONDAY, "i1")
     assert not store.suppress(" DANA@ACME.test", "bounced", MONDAY + DAY)
@@ -937,6 +948,19 @@ def test_what_clients_got_and_answered_is_told_by_its_family(store: Store, queue
     assert unknown.id not in store.families_of_referrals()
 
 
+def test_who_got_which_email_and_who_wrote_is_told_in_order(store: Store, queued: Any) -> None:
+    of, message, epoch = queued
+    claimed = frozen(store, of, message)
+    assert store.start_data(claimed, epoch, MONDAY, MONDAY)
+    assert store.emailed() == []
+    assert store.record_sent(claimed, MONDAY + MINUTE, "250 ok")
+    assert [(e.contact, e.step, e.at) for e in store.emailed()] == [(of.contact, "first", MONDAY + MINUTE)]
+    for number, event in enumerate(("confirmed", "out_of_office", "reply")):
+        row = inbound(f"i{number}", uid=number + 1, event=event, contact=of.contact, received_at=MONDAY + number * DAY)
+        assert store.add_inbound(row)
+    assert store.answers_by_contact() == [(of.contact, "confirmed", MONDAY), (of.contact, "reply", MONDAY + 2 * DAY)]
+
+
 def test_a_name_is_found_wherever_it_was_written_and_taken_out(store: Store, queued: Any) -> None:
     of, message, epoch = queued
     sent = frozen(store, of, replace(message))
@@ -1076,6 +1100,17 @@ def test_a_letter_to_the_rep_is_queued_apart_from_what_goes_to_others(store: Sto
     assert store.add_outbox(letter) and not store.add_outbox(replace(letter, id="l2")), "once for its cause"
     first, other = store.queued_to_rep(SAM, MONDAY), store.queued(SAM, MONDAY)
     assert first and other and (first.id, other.id) == ("l1", message.id)
+
+
+def test_what_was_said_under_a_key_is_kept_once_and_for_a_time(store: Store) -> None:
+    assert store.request("k1") == ""
+    assert store.add_request("k1", "digest", MONDAY)
+    assert not store.add_request("k1", "another", MONDAY)
+    assert store.request("k1") == "digest"
+    store.drop_requests(MONDAY)
+    assert store.request("k1") == "digest"
+    store.drop_requests(MONDAY + MINUTE)
+    assert store.request("k1") == ""
 
 
 # --- nothing is left out ---------------------------------------------------------------------------------------------
