@@ -1,6 +1,7 @@
 """An introduction is a matter of addresses first: the client writes to someone outside both companies, with the rep in To or Cc.
-Words only have to agree: the stranger is spoken to or spoken of, or it is said that people are put in touch. A lawyer or
-an assistant in copy is no prospect."""
+Words have to agree. Alone in To, the stranger is who is written to. Beside the rep or in Cc they may be anybody (an engineer, a
+bookkeeper): there it must be said that people are put in touch, or why; or the stranger is spoken to, and nothing asked of them; or
+it is the prospect who was asked about. All else is a `reply`."""
 
 from __future__ import annotations
 
@@ -9,9 +10,13 @@ import re
 from engine.core.classify import names
 from engine.core.classify.evidence import Evidence, domain_of, without_tag
 from engine.core.model import Person
-from engine.core.phrases import phrasebook, plain
+from engine.core.phrases import plain
 
 INTRODUCED_MAX = 5
+CALL_WORDS_MAX = 5
+#: What stands behind somebody who is spoken to.
+_CALL = re.compile(r"[,:!–—]|\s-\s")
+_SENTENCES = re.compile(r"(?<=[.!?。！？])\s+|\n")
 _ROLE = re.compile(
     r"^(info|hello|office|contact|kontakt|support|help|sales|admin|team|mail|billing|accounts?|invoices?|rechnung|buchhaltung|hr|jobs|press|"
     r"no[-_.]?reply|postmaster|service|reception|orders?|news|newsletter|marketing|legal|privacy|bcc|dropbox|crm|log|archive|unsubscribe|list|"
@@ -30,12 +35,15 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     strangers = [person for person in evidence.addressed if _is_stranger(person, evidence)]
     if not strangers or len(strangers) > INTRODUCED_MAX:
         return ()
-    known = {one.email.lower() for one in evidence.reader.prospects}
     said = f"{evidence.words} | {evidence.subject}"
-    spoken = [person for person in strangers if person.email in known or mentions(said, person)]
-    if _are_helpers(strangers, evidence, named=bool(spoken)):
+    named = any(_is_asked_about(person, evidence) or mentions(said, person) for person in strangers)
+    if _are_helpers(strangers, evidence, named):
         return ()
-    if spoken or _written_to(strangers, evidence) or _says_so(evidence):
+    if _written_to(strangers, evidence) or any(_is_asked_about(person, evidence) for person in strangers):
+        agreed = True
+    else:
+        agreed = evidence.says("intro") is not None or any(_spoken_to(person, evidence) for person in strangers)
+    if agreed:
         return tuple(_completed(person, evidence) for person in strangers)
     return ()
 
@@ -81,8 +89,21 @@ def _written_to(strangers: list[Person], evidence: Evidence) -> bool:
     return bool(to) and all(person in strangers for person in to)
 
 
-def _says_so(evidence: Evidence) -> bool:
-    return evidence.says("intro") is not None and phrasebook().has("intro", evidence.words)
+def _is_asked_about(person: Person, evidence: Evidence) -> bool:
+    """The prospect of a referral that runs, or whoever the quoted mail gives as the one to be introduced to."""
+    known = {one.email.lower() for one in evidence.reader.prospects}
+    return person.email in known or person.email in evidence.cut.quoted.lower()
+
+
+def _spoken_to(person: Person, evidence: Evidence) -> bool:
+    """ "Owen, she does not bite.": a line or a sentence that begins with a stranger's name and asks nothing of them. "Rick, please
+    sort out the access" is said to a helper."""
+    for sentence in _SENTENCES.split(evidence.cut.text):
+        head, stop, rest = _CALL.sub("\0", sentence.strip(), count=1).partition("\0")
+        called = bool(stop) and len(head.split()) <= CALL_WORDS_MAX and mentions(plain(head), person)
+        if called and "?" not in rest and not evidence.says("requests", plain(rest)):
+            return True
+    return False
 
 
 def mentions(words: str, person: Person) -> bool:

@@ -20,9 +20,15 @@ YES_WORDS_MAX = 160
 NO_WORDS_MAX = 160
 GREETING_WORDS_MAX = 4
 #: Beside a yes that does not say what it is a yes to, so many words may stand whose meaning is unknown.
-UNEXPLAINED_WORDS_MAX = 3
+UNEXPLAINED_WORDS_MAX = 2
+#: Beside a yes that does say it, in sentences of their own: whoever writes more has something else to say too. More may stand
+#: beside a sentence that affirms all and says hardly anything else: "Yes to all three."
+ELSEWHERE_WORDS_MAX = 5
+ELSEWHERE_WORDS_MAX_IF_PLAIN = 12
 CLOSING_WORDS_MAX = 3
+LEADING_WORDS_MAX = 2
 REGRET_WORDS_MAX = 45
+ABOUT_A_DAY_WORDS_MAX = 20
 
 
 def decided(evidence: Evidence) -> tuple[str, str]:
@@ -59,9 +65,18 @@ def declined(evidence: Evidence) -> str:
     lone = lone or (_regrets(evidence, words) if not hits else "")
     if not hits and not lone:
         return ""
-    if evidence.says("softening", words):
+    if evidence.says("softening", words) or _is_about_a_day(evidence):
         return ""
     return f"no:{hits[0].language if hits else lone}"
+
+
+def _is_about_a_day(evidence: Evidence) -> bool:
+    """ "No, Tuesday is bad": a short no beside a weekday is about a meeting."""
+    words = [word.strip(_DECORATION) for word in evidence.words.split()]
+    days = phrasebook().weekdays
+    return len(words) <= ABOUT_A_DAY_WORDS_MAX and (
+        evidence.says("tomorrow") is not None or any(len(word) > 3 and word in days for word in words)
+    )
 
 
 def _regrets(evidence: Evidence, words: str) -> str:
@@ -87,6 +102,7 @@ def confirmed(evidence: Evidence) -> str:
         evidence.says("doubt", words)
         or _ends_in_no(evidence)
         or _about_something_else(evidence, hits)
+        or _says_much_else(evidence)
         or not (lone or _comes_first(evidence))
     ):
         return ""
@@ -102,6 +118,14 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
         return not _says_of_what(said, evidence) and not _is_all_there_is(evidence)
     generic = all(book.equals("yes_generic", one) for one in said)
     return generic or evidence.says("future") is not None or book.has("asks_other", evidence.asked)
+
+
+def _says_much_else(evidence: Evidence) -> bool:
+    """Whether sentences without a yes say more than can be known to be praise."""
+    unknown = [(one, _unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
+    is_plain = any(yes and count <= 1 and phrasebook().has("yes_of_what", one) for one, count, yes in unknown)
+    most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
+    return sum(count for _, count, yes in unknown if not yes) > most
 
 
 def _says_of_what(said: list[str], evidence: Evidence) -> bool:
@@ -131,6 +155,8 @@ def _leading_no(evidence: Evidence) -> str:
         or evidence.says("praise")
     ):
         return ""
+    if asks_to_confirm(evidence) and _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX:
+        return ""  # "No, the export was never part of it."
     hit = phrasebook().starts("no_alone", plain(head))
     return hit.language if hit and hit.end == len(plain(head)) else ""
 
