@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from engine.core.proportion import Share
-from engine.origins import Branch
+from engine.origins import Branch, became
 
 WIDTH = 880
 LABEL = 110
@@ -182,7 +182,7 @@ def family(branches: Sequence[Branch]) -> str:
         name = f"{branch.name}, {branch.company}" if branch.company else branch.name
         body.append(_text(x + 13, y + 5, name, "label"))
         if branch.referral:
-            body.append(_text(WIDTH - 10, y + 5, _became(branch), "small", "end"))
+            body.append(_text(WIDTH - 10, y + 5, became(branch), "small", "end"))
     if len(rows) > len(shown):
         body.append(_text(10, 14 + len(shown) * TREE_ROW + 5, f"and {len(rows) - len(shown)} more", "small"))
     height = (min(len(rows), TREE_ROWS_MAX) + (len(rows) > len(shown))) * TREE_ROW + 4
@@ -195,12 +195,16 @@ def _rows(branch: Branch, depth: int, rows: list[tuple[int, Branch]]) -> None:
         _rows(below, depth + 1, rows)
 
 
-def _became(branch: Branch) -> str:
-    """`introduced, won`: the state, and that there was an introduction."""
-    assert branch.referral is not None
-    state = branch.referral.state
-    return (
-        f"introduced, {state}"
-        if branch.referral.introduced_at and state != "named"
-        else ("introduced" if branch.referral.introduced_at else state)
-    )
+STYLE = (
+    "svg{font:15px system-ui,sans-serif;background:#fff}text{fill:#1b2027}text.small{fill:#59636e;font-size:12.5px}"
+    ".branch{fill:none;stroke:#c3cad2;stroke-width:1.5}.state{fill:#fff;stroke:#59636e;stroke-width:2}"
+    ".client{fill:#1b2027;stroke:#1b2027}.contacted,.met{stroke:#2b6cd4}.met{fill:#a9c6f2}.won{fill:#1c7f53;stroke:#1c7f53}"
+    ".lost{stroke:#b3372f}.track{fill:#eef1f4}.fill{fill:#2b6cd4}.fill.won{fill:#1c7f53}text.number{font-weight:600}"
+)
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, with the colours that a page would give it."""
+    body = svg or _svg([_text(10, 24, "Nobody was named yet.")], WIDTH, 40, "Nobody was named yet", "family")
+    opening, rest = body.split(">", 1)
+    return f'{opening} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'

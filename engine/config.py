@@ -198,6 +198,7 @@ class Config:
     late_after: Duration
     rest: Duration
     frequency_cap: Duration
+    company_cap: Duration
     ask_every: Duration
     conversation: Duration
     keep_bodies: Duration
@@ -506,6 +507,7 @@ KEYS = {
     "late_after": Key(_duration("late_after"), "how late a step may be before `late:` decides"),
     "rest": Key(_duration("rest"), "how long somebody who declined is left alone (`after: rest`)"),
     "frequency_cap": Key(_duration("frequency_cap"), "the least time between emails of unrelated sequences"),
+    "company_cap": Key(_duration("company_cap"), "the same between two people at one company"),
     "ask_every": Key(_duration("ask_every"), "one ask per client company in this time"),
     "conversation": Key(_duration("conversation"), "how long a conversation counts as alive"),
     "keep_bodies": Key(_duration("keep_bodies"), "how long the texts of answers are kept"),
@@ -520,6 +522,7 @@ _DURATIONS = {
     "late_after": "3 days",
     "rest": "90 days",
     "frequency_cap": "3 days",
+    "company_cap": "1 day",
     "ask_every": "90 days",
     "conversation": "2 business days",
     "keep_bodies": "180 days",

@@ -10,8 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.core import conduct
-from engine.core.address import prospect_key
-from engine.core.calendar import ALWAYS, NeverOpens, Place
+from engine.core.address import person_of, same_prospect
+from engine.core.calendar import ALWAYS, NeverOpens
 from engine.core.happening import (
     AddTask,
     Begun,
@@ -49,6 +49,7 @@ from engine.core.model import (
     OutboxState,
     Person,
     Referral,
+    ReferralLine,
     State,
     Task,
 )
@@ -59,7 +60,7 @@ from engine.core.words import length_text
 from engine.errors import UserError
 from engine.installation import Installation
 from engine.letters import holds, recipient_of, words
-from engine.standing import known_or_new, standing
+from engine.standing import capped, known_or_new, standing
 
 FORBIDDEN_TRIES = timedelta(days=30)
 NEXT_DAY = timedelta(days=1)
@@ -92,7 +93,7 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     contact = recipient_of(inst, enrollment, sequence, step) if step else inst.store.contact(enrollment.contact)
     config = inst.config
     place = inst.place(contact, enrollment.rep)
-    quiet = quiet_until(inst, enrollment, contact, place, now)
+    quiet = quiet_until(inst, enrollment, contact, now)
 
     def refused(step: str, visit: int) -> int:
         states = [(m.step, m.visit, m.state) for m in inst.store.outbox_of(enrollment.id)]
@@ -111,7 +112,7 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
 
 
 def quiet_until(
-    inst: Installation, enrollment: Enrollment, contact: Contact | None, place: Place, now: datetime
+    inst: Installation, enrollment: Enrollment, contact: Contact | None, now: datetime
 ) -> tuple[datetime, str] | None:
     """The frequency cap: between unrelated sequences, and never before an answer to the person's own message. Of several late
     emails one leaves a day."""
@@ -121,14 +122,7 @@ def quiet_until(
         before = inst.store.last_sent_to(contact.id)
         if before and before.sent_at and now - before.sent_at < LATE:
             return before.sent_at + LATE, "of several late emails one leaves a day"
-    last = inst.store.last_unrelated(contact.id, enrollment.root)
-    if last is None:
-        return None
-    at, sequence, state = last
-    if state is OutboxState.CLAIMED:  # it is sent by then, or never was
-        return at, f"{contact.email} is just being written to by {sequence}"
-    until = inst.config.calendar.add(at, inst.config.frequency_cap, place)
-    return until, f"{contact.email} heard from {sequence} less than {inst.config.frequency_cap.text} ago"
+    return capped(inst, contact, enrollment.root, now)
 
 
 def happen(inst: Installation, id: str, happening: Happening, now: datetime, message: str = "") -> Decision | None:
@@ -418,8 +412,8 @@ def _begin_child(
 
 
 def referral_id(inst: Installation, parent: Enrollment, prospect: Any) -> str:
-    key = prospect_key(prospect)
-    own = [r.id for r in inst.store.referrals_by(parent.client) if key and prospect_key(r.prospect) == key]
+    person = person_of(prospect)
+    own = [r.id for r in inst.store.referrals_by(parent.client) if same_prospect(r.prospect, person)]
     return own[0] if own else parent.referral
 
 
@@ -487,20 +481,27 @@ def _set(inst: Installation, enrollment: Enrollment, effect: SetValue, now: date
 def set_referral(
     inst: Installation, enrollment: Enrollment, prospect: Person, state: str, proof: str, now: datetime
 ) -> Referral:
-    """The referral record of that prospect, made if it is new; every date is set once. `introduced` is a date, not a state."""
+    """The referral record of that prospect, made if it is new; every date is set once, with what proves it. `introduced` is a
+    date, not a state."""
+    learned = ("introduction" if state == "introduced" else "reply") if proof else "rep"
     fresh = Referral(
-        id="", client=enrollment.client, rep=enrollment.rep, prospect=prospect, state="named", named_at=now,
-        source="reply" if proof else "rep", proof=proof,
+        id=inst.store.new_id(), client=enrollment.client, rep=enrollment.rep, prospect=prospect, state="named",
+        named_at=now, source=learned, proof=proof,
     )  # fmt: skip
-    referral = inst.store.add_referral(fresh)
+    known = next((r for r in inst.store.referrals_by(fresh.client) if same_prospect(r.prospect, prospect)), None)
+    referral = _completed(inst, known, prospect) if known else inst.store.add_referral(fresh)
     date = f"{state}_at"
     if state != "named" and getattr(referral, date) is None:
         state_now = referral.state if state == "introduced" else state
         dated: dict[str, Any] = {date: now}
         referral = replace(referral, state=state_now, **dated)
         inst.store.save_referral(referral)
+        log_referral(inst, referral, state, now, message=proof)
+    elif known is None:
+        log_referral(inst, referral, "named", now, message=proof)
     tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
-    referral_changed(inst, referral, state, proof, now)
+    # What we sent ourselves caused nothing: whatever is started by it answers nobody.
+    referral_changed(inst, referral, state, "" if state == "contacted" else proof, now)
     return referral
 
 
@@ -519,6 +520,24 @@ def answered(inst: Installation, address: str, now: datetime, proof: str = "") -
         inst.store.save_referral(replace(referral, answered_at=now))
         who, after = referral.prospect.name or address, length_text(now - (referral.introduced_at or now))
         inst.store.tell(now, "referral", f"{who}: answered, {after} after the introduction", referral.client)
+
+
+def _completed(inst: Installation, known: Referral, prospect: Person) -> Referral:
+    """Whoever was named without an address or a company is the same when they are introduced with one."""
+    given = asdict(prospect)
+    whole = replace(known.prospect, **{name: given[name] for name, was in asdict(known.prospect).items() if not was})
+    if whole == known.prospect:
+        return known
+    completed = replace(known, prospect=whole)
+    inst.store.save_referral(completed)
+    return completed
+
+
+def log_referral(
+    inst: Installation, referral: Referral, what: str, now: datetime, text: str = "", message: str = ""
+) -> None:
+    """One more line of what happened to it."""
+    inst.store.add_referral_line(ReferralLine("", referral.id, now, what, text, message))
 
 
 def referral_changed(inst: Installation, referral: Referral, state: str, proof: str, now: datetime) -> None:

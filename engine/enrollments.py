@@ -63,14 +63,35 @@ def enroll(inst: Installation, wish: Wish, now: datetime) -> Enrollment | list[R
             prepared = prepare(inst, wish, now)
             if not isinstance(prepared, Enrollment):
                 raise _Refused(prepared)
+            broken = "; ".join(each.reason for each in _against(inst, prepared, now)) if wish.override else ""
             if not inst.store.add_enrollment(prepared):
                 raise _Refused([Refusal("running", f"{wish.email} is in {wish.sequence} already")])
             if wish.override:
-                tell(inst, prepared, now, "override", f"a rule was overridden: {wish.override}")
+                said = f"overridden: {broken}" if broken else "an override was given, and no rule stood against it"
+                tell(inst, prepared, now, "override", f"{said}; the reason: {wish.override}")
             begin(inst, prepared, now, "")
             return inst.store.enrollment(prepared.id) or prepared
     except _Refused as refused:
+        _tell_refused(inst, wish, refused.refusals, now)
         return refused.refusals
+
+
+def _against(inst: Installation, enrollment: Enrollment, now: datetime) -> list[Refusal]:
+    """Every rule of conduct that stands against it."""
+    sequence, contact = inst.library.sequences[enrollment.sequence], inst.store.contact(enrollment.contact)
+    assert contact is not None
+    about = standing(inst, sequence, contact, enrollment.variables.get("prospect"), now)
+    return list(conduct.refusals(sequence, about, now))
+
+
+def _tell_refused(inst: Installation, wish: Wish, refusals: list[Refusal], now: datetime) -> None:
+    """What a rule of conduct refused stands in the person's story too; of a slip in the typing nobody needs to read there."""
+    address = _address(wish.email)
+    contact = inst.store.contact_at(address) if isinstance(address, str) else None
+    for refusal in refusals if contact else ():
+        if refusal.rule in conduct.RULES and contact:
+            said = f"{wish.sequence}: {wish.rep or contact.owner or 'the rep'} was refused: {refusal.reason}"
+            inst.store.tell(now, "refused", said, contact.id)
 
 
 class _Refused(Exception):

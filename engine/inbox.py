@@ -33,17 +33,22 @@ from engine.core.model import (
     Task,
 )
 from engine.core.needs import person
-from engine.decisions import answered, free, happen, referral_changed, set_referral, suppress
+from engine.decisions import answered, free, happen, log_referral, referral_changed, set_referral, suppress
 from engine.errors import UserError
 from engine.imap import Fetched
 from engine.installation import Installation
 from engine.letters import desk_token, unsubscribe_token
 from engine.outbox import settle as settle_doubt
 from engine.reading import Opener, open_here
+from engine.standing import known_or_new
 from engine.store import find_sent
 from engine.triggers import fire_waiting
 
 TEXT_KEPT_MAX = 20_000
+#: Of an answer that is kept on a referral.
+ANSWER_KEPT_MAX = 2_000
+#: What asks a client for the introduction; it waits once the prospect has written by themselves.
+NUDGES = frozenset({"intro", "follow_up"})
 BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.SENT})
 #: A rep's answer to a letter of ours.
 ORDERS = "orders"
@@ -334,7 +339,7 @@ def _unsubscribed(inst: Installation, message: Message) -> Contact | None:
 
 
 def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: Match, now: datetime) -> Received:
-    contact = found.contact
+    contact = found.contact or _referred(inst, row, reading)
     if contact is None:
         kept = replace(row, event=str(reading.event), rule=reading.rule, decision="concerns nobody here")
         if not inst.store.add_inbound(kept):  # another daemon was faster
@@ -348,7 +353,7 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
         row,
         event=str(reading.event),
         rule=reading.rule,
-        matched=found.rule,
+        matched=found.rule or "referral",
         contact=contact.id,
         enrollment=chosen.id if chosen else "",
         text=reading.text[:TEXT_KEPT_MAX],
@@ -357,12 +362,55 @@ def _decided(inst: Installation, row: InboundMessage, reading: Reading, found: M
     )
     if not inst.store.add_inbound(kept):  # another daemon was faster
         return Received(None, "")
-    line = f"{reading.event} from {row.sender} ({reading.rule}, found by {found.rule})"
+    line = f"{reading.event} from {row.sender} ({reading.rule}, found by {kept.matched})"
     inst.store.tell(now, "heard", line, contact.id, kept.enrollment, kept.id)
+    if reading.event in HUMAN:
+        _keep_on_referrals(inst, kept, contact, [hearer for hearer, _ in hearers], now)
     said = [
         _hear(inst, kept, replace(reading, people=people), contact, hearer, found, now) for hearer, people in hearers
     ] or [_heard_by_nobody(inst, kept, reading, contact, now)]
     return Received(kept, f"{contact.email}: {reading.event} ({reading.rule}): {'; '.join(said)}")
+
+
+def _referred(inst: Installation, row: InboundMessage, reading: Reading) -> Contact | None:
+    """A prospect who writes before anybody has written to them: until then they are known by their referral alone."""
+    referrals = inst.store.referrals_to(Person(email=row.sender.lower()))
+    if not referrals or reading.event not in HUMAN:
+        return None
+    who = referrals[0].prospect
+    given = {name: value for name in ("name", "first_name", "company", "title") if (value := getattr(who, name))}
+    return known_or_new(inst, row.sender.lower(), referrals[0].rep, given)
+
+
+def _keep_on_referrals(
+    inst: Installation, row: InboundMessage, contact: Contact, hearers: list[Enrollment], now: datetime
+) -> None:
+    """What a prospect answers, and what the client says about a referral, is kept on it. Once the prospect has written, nobody asks
+    the client any more for an introduction that may have been made in another way: the rep says."""
+    text = row.text[:ANSWER_KEPT_MAX]
+    to_them = [
+        r for address in (contact.email, *contact.aliases) for r in inst.store.referrals_to(Person(email=address))
+    ]
+    for referral in to_them:
+        log_referral(inst, referral, "answered", now, text, row.id)
+        client = inst.store.contact(referral.client)
+        by = client.name or client.email if client else "a client"
+        said = f"{referral.prospect.name or contact.email}, whom {by} referred, has written"
+        inst.store.tell(now, "referral", said, referral.client, message=row.id)
+        for nudge in _nudges(inst, referral):
+            happen(inst, nudge.id, Heard((Event.REPLY,), message=row.id, note=said), now, row.id)
+    for id in dict.fromkeys(e.referral for e in hearers if e.referral and e.client == contact.id):
+        if about := inst.store.referral(id):
+            log_referral(inst, about, "said", now, text, row.id)
+
+
+def _nudges(inst: Installation, referral: Referral) -> list[Enrollment]:
+    """What still asks the client to introduce this prospect, where it has not been done and we have not written to them."""
+    if referral.introduced_at or referral.contacted_at:
+        return []
+    found = inst.store.enrollments_about(referral.prospect)
+    asking = [e for e in found if e.client == referral.client == e.contact and e.state in RUNNING]
+    return [e for e in asking if (s := inst.library.sequences.get(e.sequence)) and s.kind in NUDGES]
 
 
 def _concerned(inst: Installation, contact: Contact, found: Match) -> list[Enrollment]:
@@ -434,7 +482,7 @@ def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, 
         if reading.event is Event.INTRODUCED:
             rep = contact.owner or row.mailbox
             _note_referrals(inst, contact, rep, str(reading.event), reading.people, row.id, now)
-        title = f"{contact.name or contact.email} wrote, and is in no sequence"
+        title = f"{contact.name or contact.email} wrote, and is in no sequence" + _referred_by(inst, contact)
         task = Task(
             "", "triage", contact.owner or row.mailbox, contact.id, "", title, reading.text, now, message=row.id
         )
@@ -444,6 +492,13 @@ def _heard_by_nobody(inst: Installation, row: InboundMessage, reading: Reading, 
         why = "in no sequence: nothing changes"
     inst.store.decide_inbound(replace(row, decision=why))
     return why
+
+
+def _referred_by(inst: Installation, contact: Contact) -> str:
+    """`: Dana Reyes referred them`, where somebody did."""
+    clients = [inst.store.contact(r.client) for r in inst.store.referrals_to(Person(email=contact.email))]
+    names = " and ".join(client.name or client.email for client in clients if client)
+    return f": {names} referred them" if names else ""
 
 
 def _note_referrals(
@@ -560,7 +615,8 @@ def mark(inst: Installation, email: str, word: str, values: Mapping[str, Any], n
             f"nobody has the address {email}", remedy='for somebody new add --name "Dana Whitfield", and --company'
         )
     with inst.store.transaction():
-        said = _marked(inst, email, word, people, contact, referrals, now)
+        note = str(values.get("note", ""))
+        said = _marked(inst, email, word, people, contact, referrals, note, now)
     return [*said, *(line for outcome in fire_waiting(inst, now) for line in outcome.lines)]
 
 
@@ -571,10 +627,11 @@ def _marked(
     people: tuple[Person, ...],
     contact: Contact | None,
     referrals: list[Referral],
+    note: str,
     now: datetime,
 ) -> list[str]:
     if word in ("met", "won", "lost"):
-        return _mark_referral(inst, email, word, people, contact, now)
+        return _mark_referral(inst, email, word, people, contact, note, now)
     client = _client_of(inst, contact, people, referrals)
     prospects = people or tuple(r.prospect for r in referrals)
     if word == "confirmed":
@@ -622,7 +679,13 @@ def _marked_alone(
 
 
 def _mark_referral(
-    inst: Installation, email: str, word: str, people: tuple[Person, ...], contact: Contact | None, now: datetime
+    inst: Installation,
+    email: str,
+    word: str,
+    people: tuple[Person, ...],
+    contact: Contact | None,
+    note: str,
+    now: datetime,
 ) -> list[str]:
     found = inst.store.referrals_to(Person(email=email.lower()))
     if not found and contact and people:
@@ -632,6 +695,8 @@ def _mark_referral(
     for referral in found:
         dated: dict[str, Any] = {f"{word}_at": getattr(referral, f"{word}_at") or now}
         changed = replace(referral, state=word, **dated)
+        if note or changed != referral:
+            log_referral(inst, changed, word, now, note)
         inst.store.save_referral(changed)
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
         referral_changed(inst, changed, word, "", now)

@@ -121,6 +121,16 @@ class Branch:
         return 1 + sum(branch.size for branch in self.branches)
 
 
+def became(branch: Branch) -> str:
+    """`introduced, won`: that there was an introduction, and the state."""
+    if branch.referral is None:
+        return ""
+    introduced = ["introduced"] if branch.referral.introduced_at else []
+    return ", ".join(
+        [*introduced, *([branch.referral.state] if branch.referral.state != "named" or not introduced else [])]
+    )
+
+
 def tree(inst: Installation, rep: str = "") -> list[Branch]:
     """Who introduced whom: a root for each client whom nobody had referred, in the order of their first referral."""
     store = inst.store

@@ -319,7 +319,7 @@ def contacted(inst: Installation, message: OutboxMessage, now: datetime) -> None
     sequence = inst.library.sequences.get(enrollment.sequence) if enrollment else None
     referral = inst.store.referral(enrollment.referral) if enrollment and enrollment.referral else None
     if enrollment and referral and sequence and sequence.kind == "outreach" and referral.contacted_at is None:
-        set_referral(inst, enrollment, referral.prospect, "contacted", "", now)
+        set_referral(inst, enrollment, referral.prospect, "contacted", message.id, now)
     if message.contact:
         answered(inst, message.recipient, now)
 

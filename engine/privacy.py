@@ -119,8 +119,8 @@ def export(store: Store, email: str, taken: str = "") -> dict[str, Any]:
         "tasks": [asdict(task) for task in store.tasks_of(contact)] if contact else [],
         "moments": [asdict(moment) for moment in store.moments_of(contact)] if contact else [],
         "schedules": [list(firing) for firing in store.firings_of(contact)] if contact else [],
-        "referrals_by_them": [asdict(r) for r in found.given],
-        "referrals_of_them": [asdict(r) for r in found.received],
+        "referrals_by_them": [_referral(store, r) for r in found.given],
+        "referrals_of_them": [_referral(store, r) for r in found.received],
         "enrollments_about_them": [_about(store, e) for e in (*found.about, *found.behind)],
         "files_of_moments": [str(f) for f in naming(Path(taken), (*found.addresses, *found.names))] if taken else [],
         "mentioned_in": [asdict(m) for m in found.mentions],
@@ -129,6 +129,10 @@ def export(store: Store, email: str, taken: str = "") -> dict[str, Any]:
 
 def _without(email: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in email.items() if name not in _NOT_EXPORTED}
+
+
+def _referral(store: Store, referral: Referral) -> dict[str, Any]:
+    return {**asdict(referral), "log": [asdict(line) for line in store.referral_lines(referral.id)]}
 
 
 def _about(store: Store, enrollment: Enrollment) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from engine.core.model import (
     OutboxState,
     Person,
     Referral,
+    ReferralLine,
     Task,
 )
 from engine.database import Database, open_database
@@ -117,7 +118,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Mention:
-    """A line about somebody else that names a person: `what` is email, answer, task, history, item, alert or moment."""
+    """A line about somebody else that names a person: `what` is email, answer, task, history, referral, item, alert or moment."""
 
     what: str
     id: str
@@ -491,6 +492,18 @@ class Store:
         row = self.database.row("last_unrelated", contact=contact, root=root)
         return (instant(row["at"]), row["sequence"], OutboxState(row["state"])) if row else None
 
+    def last_at_company(self, contact: Contact, root: str) -> tuple[datetime, str, str] | None:
+        """When, by which sequence and at which address somebody else at this person's company last heard from another family of
+        enrollments."""
+        row = self.database.row(
+            "last_at_company",
+            contact=contact.id,
+            domain=domain_of(contact.email),
+            company=contact.company.strip().lower(),
+            root=root,
+        )
+        return (instant(row["at"]), row["sequence"], row["email"]) if row else None
+
     def knows(self, contact: str, mailbox: str) -> bool:
         """Whether any mail has gone between this person and this rep, either way."""
         row = self.database.row("knows", contact=contact, mailbox=mailbox)
@@ -539,9 +552,10 @@ class Store:
     def recent_inbound(self, limit: int) -> list[InboundMessage]:
         return self._all(InboundMessage, "recent_inbound", limit=limit)
 
-    def last_human_mail(self, contact: str, since: datetime) -> InboundMessage | None:
+    def last_human_mail(self, contact: str, since: datetime, root: str = "") -> InboundMessage | None:
+        """The last mail by hand between this person and a rep, other than what the family of enrollments `root` has heard."""
         return self._one(  # type: ignore[no-any-return]
-            InboundMessage, "last_human_mail", contact=contact, since=micros(since)
+            InboundMessage, "last_human_mail", contact=contact, since=micros(since), root=root
         )
 
     def drop_bodies(self, before: datetime) -> int:
@@ -673,7 +687,14 @@ class Store:
     def save_referral(self, referral: Referral) -> None:
         row = row_of(referral)
         del row["client"]
-        self.database.change("save_referral", **row)
+        self.database.change("save_referral", **row, prospect_key=prospect_key(referral.prospect))
+
+    def add_referral_line(self, line: ReferralLine) -> None:
+        self.database.change("add_referral_line", **row_of(replace(line, id=line.id or self.new_id())))
+
+    def referral_lines(self, referral: str) -> list[ReferralLine]:
+        """What happened to a referral, in order."""
+        return self._all(ReferralLine, "referral_lines", referral=referral)
 
     def referral(self, id: str) -> Referral | None:
         return self._one(Referral, "referral", id=id)  # type: ignore[no-any-return]
@@ -831,6 +852,8 @@ class Store:
                 self.database.change("erase_task", id=mention.id)
             case "history":
                 self.database.change("erase_history", id=mention.id)
+            case "referral":
+                self.database.change("erase_referral_line", id=mention.id)
             case "moment":
                 self.database.change("erase_moment", id=mention.id)
             case "item":
@@ -852,6 +875,7 @@ class Store:
 
     def erase_prospect(self, referral: Referral) -> None:
         """The referral still counts; who was referred is known no longer."""
+        self.database.change("erase_referral_lines", referral=referral.id)
         self.database.change(
             "erase_prospect", id=referral.id, prospect=row_of(replace(referral, prospect=Person()))["prospect"]
         )
@@ -863,6 +887,8 @@ class Store:
             for name in ("outbox", "enrollments", "moments", "firings", "addresses"):
                 self.database.change(f"erase_{name}_of", contact=contact)
             self.database.change("erase_proofs_by", client=contact)
+            for referral in self.referrals_by(contact):
+                self.database.change("erase_referral_lines", referral=referral.id)
             if not self.database.change("erase_contact", id=contact):
                 self.database.change("hollow_contact", id=contact)
 

@@ -353,7 +353,7 @@ def test_an_introduction_that_no_enrollment_hears_is_on_record_and_thanked_for(t
         assert here.state(nudge) is State.STOPPED
     introduce(here)
     (referral,) = here.store.referrals_to(Person(email=BARRY))
-    assert (referral.introduced_at, referral.rep, referral.source) == (here.now, SAM, "reply")
+    assert (referral.introduced_at, referral.rep, referral.source) == (here.now, SAM, "introduction")
     triggers.advance(here.inst, here.now)
     thanks = here.of("thanks")
     assert thanks.variables["prospect"]["email"] == BARRY

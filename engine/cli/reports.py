@@ -80,7 +80,7 @@ def report(
     if period not in PERIODS:
         raise click.BadParameter(f"{period!r} is none of {', '.join(PERIODS)}", param_hint="--period")
     groups = _groups(by)
-    first, last = _day(since, "--since"), _day(until, "--until")
+    first, last = day(since, "--since"), day(until, "--until")
     loaded = configuration(config)
     whose(loaded, rep)
     inst = working(loaded)
@@ -121,7 +121,7 @@ def _groups(by: str) -> tuple[str, ...]:
     return names
 
 
-def _day(text: str, option: str) -> date | None:
+def day(text: str, option: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:

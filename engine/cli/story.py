@@ -70,6 +70,7 @@ def _show_person(config: Config, email: str, full: bool, as_json: bool) -> None:
     say(f"\nStory (times in {zone}):")
     for told in story if full else _telling(story):
         _say_told(store, told, zone, full)
+    _say_section("Rules of conduct:", [(line,) for line in _rules(config, contact)])
     _say_section("Referrals:", [referral_row(config, *each) for each in _referrals(store, contact)])
     waiting = [(when(t.created_at, zone), t.title) for t in store.tasks_of(contact.id) if t.done_at is None]
     _say_section("Tasks for you:", waiting)
@@ -122,6 +123,17 @@ def _ahead(config: Config, contact: Contact, enrollments: Sequence[Enrollment]) 
         return [moment for moment in ahead(working(config), contact, now()) if moment.action != "event"]
     except UserError as error:
         remark(f"whoelse: what is to come cannot be told: {error}")
+        return []
+
+
+def _rules(config: Config, contact: Contact) -> list[str]:
+    """What they say today, as far as that can be told: the story is shown even where the sequences are not in order."""
+    from engine.errors import UserError
+    from engine.standing import rules
+
+    try:
+        return rules(edited(config), contact, now())
+    except UserError:
         return []
 
 
@@ -180,6 +192,7 @@ def _person_json(
             for m in _ahead(config, contact, enrollments)
         ],
         "referrals": [referral_json(config, *each) for each in _referrals(store, contact)],
+        "rules": _rules(config, contact),
         "tasks": [{"id": t.id, "title": t.title} for t in store.tasks_of(contact.id) if t.done_at is None],
         "story": [{"at": stamp(t.at, zone), "kind": t.kind, "text": t.text, "words": _words(store, t)} for t in story],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from engine.core.model import Person
@@ -75,6 +76,22 @@ def domain_of(address: str) -> str:
     """The company's domain of an address; empty for freemail, where it says nothing."""
     domain = address.rpartition("@")[2].lower()
     return "" if domain in FREEMAIL else domain
+
+
+def person_of(given: Mapping[str, Any] | None) -> Person:
+    """A person as a variable holds them; nobody where there is none."""
+    return Person(**{name: str((given or {}).get(name, "") or "") for name in asdict(Person())})
+
+
+def same_prospect(one: Person, other: Person) -> bool:
+    """Whether two who were named by one client are one: by the address where both have one, else by the name, unless their
+    companies say otherwise."""
+    if one.email and other.email:
+        return one.email.lower() == other.email.lower()
+    names, companies = (
+        {str(getattr(p, part)).strip().casefold() for p in (one, other)} for part in ("name", "company")
+    )
+    return len(names) == 1 and names != {""} and len(companies - {""}) < 2
 
 
 def prospect_key(person: Person | Mapping[str, Any] | None) -> str:

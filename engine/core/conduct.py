@@ -3,6 +3,7 @@ sequence; each refusal says which rule, why and what to do, and whether a record
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +11,10 @@ from engine.core.needs import Refusal
 from engine.core.sequence import Sequence
 
 CONFIRMATION_LASTS = timedelta(days=365)
-FINAL = frozenset({"unsubscribed", "complained", "bounced"})
+#: Every rule, by the word that a refusal has.
+RULES = frozenset({"suppressed", "running", "confirmed", "resting", "favoured", "asked", "conversation"})
+#: What is not tried while somebody rests, and what asks for one prospect's introduction.
+RESTS, INTRODUCTIONS = frozenset({"ask", "favour"}), frozenset({"intro", "follow_up"})
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,9 @@ class Standing:
     """What is known of a person when somebody wants to enroll them. All instants in UTC, None when it never was.
 
     `running` is the state of the same sequence for the same prospect, empty when there is none. `asked` is the last ask of
-    their company within its quarter with the address asked, `conversation` the last mail by hand within the rule's days,
-    `declined_at` their last pushback, `rest_until` when its rest ends."""
+    their company within its quarter with the address asked, `conversation` the last mail by hand within the rule's days other
+    than what this start answers. `rest_until` is when the rest after their last pushback ends, `refused_until` the same where they
+    would not introduce this very prospect, and `favoured` when a smaller favour was offered since that pushback."""
 
     email: str
     suppressed: str = ""
@@ -28,32 +33,54 @@ class Standing:
     asked: tuple[datetime, str] | None = None
     conversation: datetime | None = None
     rest_until: datetime | None = None
+    refused_until: datetime | None = None
+    favoured: datetime | None = None
 
 
 def refusal(sequence: Sequence, standing: Standing, now: datetime) -> Refusal | None:
-    """Why this person must not enter this sequence at `now` (UTC), or None."""
+    """Why this person must not enter this sequence at `now` (UTC), the gravest reason, or None."""
+    return next(iter(refusals(sequence, standing, now)), None)
+
+
+def refusals(sequence: Sequence, standing: Standing, now: datetime) -> Iterator[Refusal]:
+    """Every rule that stands against it, the gravest first; those that no reason overrides come before the others."""
     who = standing.email
     if standing.suppressed:
         remedy = "this is final; nothing is ever sent to that address"
-        return Refusal("suppressed", f"{who} is suppressed ({standing.suppressed})", remedy)
+        yield Refusal("suppressed", f"{who} is suppressed ({standing.suppressed})", remedy)
     if standing.running:
         remedy = f"see whoelse show {who}"
-        return Refusal("running", f"{who} is in {sequence.key} already", remedy)
+        yield Refusal("running", f"{who} is in {sequence.key} already", remedy)
     if (sequence.requires == "confirmed" or sequence.kind == "ask") and not _confirmed(standing, now):
         remedy = f"enroll them in value_review first, or whoelse mark {who} confirmed when they told you so"
-        return Refusal("confirmed", f"{who} has not confirmed the value they had within the last year", remedy, True)
-    if sequence.kind != "ask":
-        return None
-    if standing.rest_until and standing.rest_until > now:
-        reason = f"{who} declined and rests until {standing.rest_until:%Y-%m-%d}"
-        return Refusal("resting", reason, "ask again after that", True)
+        yield Refusal("confirmed", f"{who} has not confirmed the value they had within the last year", remedy, True)
+    yield from _after_a_no(sequence, standing, now)
+    if sequence.kind == "ask":
+        yield from _ask(standing)
+
+
+def _after_a_no(sequence: Sequence, standing: Standing, now: datetime) -> Iterator[Refusal]:
+    """Pushback means stop: no second push on the same, and after the rest one smaller favour, once."""
+    who, until = standing.email, standing.rest_until
+    if sequence.kind in RESTS and until and until > now:
+        reason = f"{who} declined and rests until {until:%Y-%m-%d}"
+        yield Refusal("resting", reason, "ask again after that", True)
+    until = standing.refused_until
+    if sequence.kind in INTRODUCTIONS and until and until > now:
+        reason = f"{who} would rather not introduce this prospect, and is left in peace with it until {until:%Y-%m-%d}"
+        yield Refusal("resting", reason, "write to the prospect without the client's name", True)
+    if sequence.kind == "favour" and standing.favoured:
+        reason = f"{who} was offered a smaller favour on {standing.favoured:%Y-%m-%d}, after their last no"
+        yield Refusal("favoured", reason, "it is offered once", True)
+
+
+def _ask(standing: Standing) -> Iterator[Refusal]:
     if standing.asked:
         at, whom = standing.asked
-        return Refusal("asked", f"{whom} was asked on {at:%Y-%m-%d}", "one ask per company and quarter", True)
+        yield Refusal("asked", f"{whom} was asked on {at:%Y-%m-%d}", "one ask per company and quarter", True)
     if standing.conversation:
-        reason = f"a conversation with {who} is alive (mail of {standing.conversation:%Y-%m-%d})"
-        return Refusal("conversation", reason, "let it come to rest for 2 business days first", True)
-    return None
+        reason = f"a conversation with {standing.email} is alive (mail of {standing.conversation:%Y-%m-%d})"
+        yield Refusal("conversation", reason, "let it come to rest for 2 business days first", True)
 
 
 def _confirmed(standing: Standing, now: datetime) -> bool:

@@ -279,7 +279,8 @@ class InboundMessage:
 
 @dataclass(frozen=True)
 class Referral:
-    """A prospect whom a client named or introduced: `named -> contacted -> met -> won | lost`, a date for each. `answered_at` is
+    """A prospect whom a client named or introduced: `named -> contacted -> met -> won | lost`, a date for each. `source` is how it
+    was learned: a `reply`, an `introduction` by email, or the word of the `rep`; `proof` the message that did it. `answered_at` is
     when they first heard from the rep after the introduction, by an email of ours or by the rep's own hand."""
 
     id: str
@@ -306,6 +307,19 @@ class Referral:
     def waits(self) -> bool:
         """They were introduced, and nobody has answered."""
         return self.introduced_at is not None and self.heard_at is None
+
+
+@dataclass(frozen=True)
+class ReferralLine:
+    """One line of what happened to a referral. `what` is the stage that was reached (`introduced`), what somebody wrote (`said` the
+    client, `answered` the prospect) or a `note` of the rep's; `message` the email, theirs or ours, that proves it."""
+
+    id: str
+    referral: str
+    at: datetime
+    what: str
+    text: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True)

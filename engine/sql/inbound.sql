@@ -29,10 +29,12 @@ SELECT * FROM inbound WHERE settled_at IS NULL ORDER BY received_at, id;
 -- name: inbound_of(contact)
 SELECT * FROM inbound WHERE contact = :contact AND contact <> '' ORDER BY received_at, id;
 
--- name: last_human_mail(contact, since)
-SELECT * FROM inbound WHERE contact = :contact AND contact <> '' AND received_at > :since
-  AND event IN ('reply', 'confirmed', 'declined', 'named', 'introduced', 'rep_wrote')
-ORDER BY received_at DESC LIMIT 1;
+-- name: last_human_mail(contact, since, root)
+-- Not what this family of enrollments has heard: that is what it answers.
+SELECT i.* FROM inbound i LEFT JOIN enrollment e ON e.id = i.enrollment
+WHERE i.contact = :contact AND i.contact <> '' AND i.received_at > :since AND (:root = '' OR e.root IS NULL OR e.root <> :root)
+  AND i.event IN ('reply', 'confirmed', 'declined', 'named', 'introduced', 'rep_wrote')
+ORDER BY i.received_at DESC LIMIT 1;
 
 -- name: recent_inbound(limit)
 SELECT * FROM inbound ORDER BY received_at DESC, id DESC LIMIT :limit;

@@ -142,6 +142,13 @@ SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, o.state FROM outbox o 
 WHERE o.contact = :contact AND o.state IN ('claimed', 'sent', 'data_started', 'in_doubt') AND e.root <> :root
 ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
 
+-- name: last_at_company(contact, domain, company, root)
+SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, c.email
+FROM contact c JOIN outbox o ON o.contact = c.id JOIN enrollment e ON e.id = o.enrollment
+WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company))
+  AND c.id <> :contact AND o.state IN ('sent', 'data_started', 'in_doubt') AND e.root <> :root
+ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
+
 -- name: knows(contact, mailbox)
 -- Has any mail gone between this person and this rep, either way?
 SELECT (SELECT count(*) FROM outbox WHERE contact = :contact AND mailbox = :mailbox

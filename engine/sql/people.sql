@@ -82,8 +82,8 @@ VALUES (:id, :client, :rep, :prospect, :prospect_key, :state, :named_at, :source
 ON CONFLICT DO NOTHING
 RETURNING id;
 
--- name: save_referral(id, rep, prospect, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at, answered_at)
-UPDATE referral SET rep = :rep, prospect = :prospect, state = :state, named_at = :named_at, source = :source, proof
+-- name: save_referral(id, rep, prospect, prospect_key, state, named_at, source, proof, introduced_at, contacted_at, met_at, won_at, lost_at, answered_at)
+UPDATE referral SET rep = :rep, prospect = :prospect, prospect_key = :prospect_key, state = :state, named_at = :named_at, source = :source, proof
   = :proof, introduced_at = :introduced_at, contacted_at = :contacted_at, met_at = :met_at, won_at = :won_at,
   lost_at = :lost_at, answered_at = :answered_at WHERE id = :id;
 
@@ -106,3 +106,9 @@ SELECT * FROM referral WHERE introduced_at IS NOT NULL AND answered_at IS NULL A
 
 -- name: referrals()
 SELECT * FROM referral ORDER BY named_at, id;
+
+-- name: add_referral_line(id, referral, at, what, text, message)
+INSERT INTO referral_log (id, referral, at, what, text, message) VALUES (:id, :referral, :at, :what, :text, :message);
+
+-- name: referral_lines(referral)
+SELECT * FROM referral_log WHERE referral = :referral ORDER BY at, id;

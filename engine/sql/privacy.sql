@@ -36,6 +36,9 @@ UNION ALL
 SELECT 'alert' AS what, id, '' AS subject, facts AS text FROM alert
 WHERE replace(facts, :exact, '') <> facts OR replace(lower(facts), :word, '') <> lower(facts)
 UNION ALL
+SELECT 'referral' AS what, id, '' AS subject, text FROM referral_log
+WHERE replace(text, :exact, '') <> text OR replace(lower(text), :word, '') <> lower(text)
+UNION ALL
 SELECT 'moment' AS what, id, name AS subject, data AS text FROM moment
 WHERE replace(data, :exact, '') <> data OR replace(lower(data), :word, '') <> lower(data);
 
@@ -101,6 +104,12 @@ DELETE FROM contact WHERE id = :id AND NOT EXISTS (SELECT 1 FROM referral r WHER
 UPDATE contact SET email = 'forgotten ' || id, domain = '', name = '', first_name = '', company = '', title = '', zone = '',
   country = '', subdivision = '', language = '', aliases = '[]', fields = '{}', confirmed_at = NULL, held_until = NULL,
   held_why = '' WHERE id = :id;
+
+-- name: erase_referral_line(id)
+UPDATE referral_log SET text = '' WHERE id = :id;
+
+-- name: erase_referral_lines(referral)
+UPDATE referral_log SET text = '', message = '' WHERE referral = :referral;
 
 -- name: erase_proofs_by(client)
 UPDATE referral SET proof = '' WHERE client = :client;
