@@ -399,6 +399,8 @@ def _keep_on_referrals(
         inst.store.tell(now, "referral", said, referral.client, message=row.id)
         for nudge in _nudges(inst, referral):
             happen(inst, nudge.id, Heard((Event.REPLY,), message=row.id, note=said), now, row.id)
+    if row.event in (Event.NAMED, Event.INTRODUCED):
+        return  # that is a step of a referral, and proves it
     for id in dict.fromkeys(e.referral for e in hearers if e.referral and e.client == contact.id):
         if about := inst.store.referral(id):
             log_referral(inst, about, "said", now, text, row.id)

@@ -61,6 +61,7 @@ CONFIG = """
 store: "{store}"
 secret: secret.key
 company: {{name: Demo, domains: [demo.test], zone: UTC}}
+company_cap: 0 days
 mailboxes:
 """
 MAILBOX = """

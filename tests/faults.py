@@ -33,6 +33,7 @@ TURNS, LAST_TURNS, QUIET_ROUNDS_MAX = 200, 12, 3_000
 
 CONFIG = """
 company: {name: Demo, domains: [demo.example], zone: UTC}
+company_cap: 0 days
 mailboxes:
   - address: sam@demo.example
     name: Sam Carter

@@ -51,6 +51,7 @@ mailboxes:
 windows:
   business_hours: {{days: mon-fri, from: "09:00", to: "17:00"}}
 frequency_cap: 3 days
+company_cap: 0 days
 """
 NO_LETTERS = "digest: off\nalert: {email: false}\n"
 

@@ -143,11 +143,18 @@ WHERE o.contact = :contact AND o.state IN ('claimed', 'sent', 'data_started', 'i
 ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
 
 -- name: last_at_company(contact, domain, company, root)
-SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, c.email
-FROM contact c JOIN outbox o ON o.contact = c.id JOIN enrollment e ON e.id = o.enrollment
-WHERE ((:domain <> '' AND c.domain = :domain) OR (:company <> '' AND lower(c.company) = :company))
-  AND c.id <> :contact AND o.state IN ('sent', 'data_started', 'in_doubt') AND e.root <> :root
-ORDER BY coalesce(o.sent_at, o.deadline) DESC LIMIT 1;
+-- By domain and by name apart, so that an index serves each.
+SELECT at, sequence, email FROM (
+  SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, c.email
+  FROM contact c JOIN outbox o ON o.contact = c.id JOIN enrollment e ON e.id = o.enrollment
+  WHERE c.domain = :domain AND :domain <> '' AND c.id <> :contact AND e.root <> :root
+    AND o.state IN ('claimed', 'sent', 'data_started', 'in_doubt')
+  UNION ALL
+  SELECT coalesce(o.sent_at, o.deadline) AS at, e.sequence, c.email
+  FROM contact c JOIN outbox o ON o.contact = c.id JOIN enrollment e ON e.id = o.enrollment
+  WHERE lower(c.company) = :company AND c.company <> '' AND c.id <> :contact AND e.root <> :root
+    AND o.state IN ('claimed', 'sent', 'data_started', 'in_doubt')
+) AS heard ORDER BY at DESC LIMIT 1;
 
 -- name: knows(contact, mailbox)
 -- Has any mail gone between this person and this rep, either way?
