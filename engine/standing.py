@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from engine.core import conduct
 from engine.core.address import person_of, prospect_key, same_prospect
 from engine.core.calendar import Place
-from engine.core.model import Contact, Enrollment, State
+from engine.core.model import Contact, Enrollment, OutboxState, State
 from engine.core.sequence import Sequence
 from engine.installation import Installation
 
@@ -145,8 +145,12 @@ def capped(inst: Installation, contact: Contact, root: str, now: datetime) -> tu
     store, config, place = inst.store, inst.config, _place(inst, contact)
     found = []
     if last := store.last_unrelated(contact.id, root):
-        why = f"{contact.email} heard from {last[1]} less than {config.frequency_cap.text} ago"
-        found.append((config.calendar.add(last[0], config.frequency_cap, place), why))
+        at, sequence, state = last
+        if state is OutboxState.CLAIMED:  # it is sent by then, or never was
+            found.append((at, f"{contact.email} is just being written to by {sequence}"))
+        else:
+            why = f"{contact.email} heard from {sequence} less than {config.frequency_cap.text} ago"
+            found.append((config.calendar.add(at, config.frequency_cap, place), why))
     if other := store.last_at_company(contact, root):
         why = f"{other[2]}, of the same company, heard from {other[1]} less than {config.company_cap.text} ago"
         found.append((config.calendar.add(other[0], config.company_cap, place), why))
