@@ -86,7 +86,7 @@ def _against(inst: Installation, enrollment: Enrollment, now: datetime) -> list[
 
 def _tell_refused(inst: Installation, wish: Wish, refusals: list[Refusal], now: datetime) -> None:
     """What a rule of conduct refused stands in the person's story too; of a slip in the typing nobody needs to read there."""
-    address = _address(wish.email)
+    address = checked_address(wish.email)
     contact = inst.store.contact_at(address) if isinstance(address, str) else None
     for refusal in refusals if contact else ():
         if refusal.rule in conduct.RULES and contact:
