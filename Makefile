@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test core soak docs clean
+.PHONY: demo test core soak docs year clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/whoelse demo
@@ -25,6 +25,11 @@ core: $(VENV)/.test
 # Makes anew what is generated in docs/; a test holds that what is checked in is current.
 docs: $(VENV)/.test
 	@$(BIN)/python docs/make.py
+
+# Plays a year of five reps and their clients and writes docs/year.md; some minutes.
+CLIENTS ?= 400
+year: $(VENV)/.test
+	@$(BIN)/python tests/year.py $(CLIENTS)
 
 # Stoppable; goes on at the next seed and appends to docs/soak.md.
 STORMS ?= 100000

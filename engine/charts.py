@@ -200,6 +200,8 @@ STYLE = (
     ".branch{fill:none;stroke:#c3cad2;stroke-width:1.5}.state{fill:#fff;stroke:#59636e;stroke-width:2}"
     ".client{fill:#1b2027;stroke:#1b2027}.contacted,.met{stroke:#2b6cd4}.met{fill:#a9c6f2}.won{fill:#1c7f53;stroke:#1c7f53}"
     ".lost{stroke:#b3372f}.track{fill:#eef1f4}.fill{fill:#2b6cd4}.fill.won{fill:#1c7f53}text.number{font-weight:600}"
+    "text.tiny{fill:#59636e;font-size:11px}.rule{stroke:#c3cad2;stroke-width:1.5}.series0{fill:#a9c6f2}.series1{fill:#2b6cd4}"
+    ".series2{fill:#1c7f53}"
 )
 
 

@@ -4,6 +4,7 @@ there are. It only reads what the referral records say."""
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -129,6 +130,17 @@ def became(branch: Branch) -> str:
     return ", ".join(
         [*introduced, *([branch.referral.state] if branch.referral.state != "named" or not introduced else [])]
     )
+
+
+def branch_lines(branch: Branch) -> Iterator[str]:
+    """A tree in plain characters, a line for each person."""
+    name = f"{branch.name}, {branch.company}" if branch.company else branch.name
+    yield name + (f": {became(branch)}" if branch.referral else "")
+    for place, below in enumerate(branch.branches):
+        last = place == len(branch.branches) - 1
+        first, *others = branch_lines(below)
+        yield ("└─ " if last else "├─ ") + first
+        yield from (("   " if last else "│  ") + line for line in others)
 
 
 def tree(inst: Installation, rep: str = "") -> list[Branch]:

@@ -199,12 +199,15 @@ def test_every_story_ends_as_scripted(played: tuple[Path, int, str]) -> None:
     assert code == 0
 
 
-def test_the_summary_shows_the_five_sequences_at_work(played: tuple[Path, int, str]) -> None:
+def test_the_summary_shows_the_sequences_at_work_the_funnel_and_the_graph(played: tuple[Path, int, str]) -> None:
     _, _, said = played
-    summary = said[said.index("The five sequences at work") :]
+    summary = said[said.index("The sequences at work") :]
     assert [name for name in SEQUENCES if f"  {name} " in summary] == list(SEQUENCES)
     assert "Dana: confirmed, Noor: no answer, Petra: bounced" in summary
     assert "✗" not in said
+    told = " ".join(summary.split())
+    assert "asked 3" in told and "introduced 1" in told and "won 1" in told
+    assert "Dana Reyes, Acme Tools └─ Barry Jones" in told and "introduced, won" in told
 
 
 def test_what_is_told_says_who_got_what_what_came_back_and_what_was_decided(played: tuple[Path, int, str]) -> None:

@@ -28,6 +28,7 @@ from engine.core.model import (
     OutboxState,
     Person,
     Referral,
+    ReferralLine,
     State,
     Task,
 )
@@ -1111,6 +1112,41 @@ def test_what_was_said_under_a_key_is_kept_once_and_for_a_time(store: Store) -> 
     assert store.request("k1") == "digest"
     store.drop_requests(MONDAY + MINUTE)
     assert store.request("k1") == ""
+
+
+def test_what_left_and_what_came_back_is_counted_by_person(store: Store, queued: Any) -> None:
+    of, message, epoch = queued
+    mine = frozen(store, of, message)
+    store.start_data(mine, epoch, MONDAY, MONDAY)
+    assert store.emailed() == []
+    store.record_sent(mine, MONDAY, "ok")
+    store.add_inbound(inbound(contact=of.contact, received_at=MONDAY + DAY))
+    assert [(e.id, e.contact, e.sequence, e.state, e.at) for e in store.emailed()] == [
+        (message.id, of.contact, "nudge", "sent", MONDAY)
+    ]
+    assert store.answers_by_contact() == [(of.contact, "reply", MONDAY + DAY)]
+
+
+def test_a_company_heard_from_another_family_by_its_domain_or_its_name(store: Store, queued: Any) -> None:
+    of, message, epoch = queued
+    dana = store.contact(of.contact)
+    assert dana
+    store.save_contact(replace(dana, company="Acme"))
+    by_domain, by_name = contact(store, LEE), contact(store, "max@elsewhere.test", company="ACME")
+    assert store.last_at_company(by_domain, "") is None
+    mine = frozen(store, of, message)
+    store.start_data(mine, epoch, MONDAY, MONDAY)
+    store.record_sent(mine, MONDAY, "ok")
+    assert store.last_at_company(by_domain, "") == store.last_at_company(by_name, "") == (MONDAY, "nudge", DANA)
+    assert store.last_at_company(by_domain, of.root) is store.last_at_company(dana, "") is None
+
+
+def test_what_happened_to_a_referral_is_told_in_order(store: Store) -> None:
+    dana = contact(store)
+    kept = store.add_referral(Referral("", dana.id, SAM, Person("Barry", BARRY), "named", MONDAY))
+    for day, what in ((1, "note"), (0, "named")):
+        store.add_referral_line(ReferralLine("", kept.id, MONDAY + day * DAY, what, "x", "i1"))
+    assert [line.what for line in store.referral_lines(kept.id)] == ["named", "note"]
 
 
 # --- nothing is left out ---------------------------------------------------------------------------------------------

@@ -24,11 +24,8 @@ from engine.cli.output import folded, now, print_json, quoted, say, stamp, table
 from engine.core.words import length_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from engine.config import Config
     from engine.core.model import Contact, Referral, ReferralLine
-    from engine.origins import Branch
     from engine.store import Store
 
 commands = click.Group()
@@ -237,7 +234,7 @@ def _line_json(config: Config, store: Store, referral: Referral, line: ReferralL
 
 
 def _graph(config: Config, rep: str, svg: Path | None) -> None:
-    from engine.origins import tree
+    from engine.origins import branch_lines, tree
 
     inst = working(config)
     whose(config, rep)
@@ -253,22 +250,8 @@ def _graph(config: Config, rep: str, svg: Path | None) -> None:
             raise UserError(f"cannot be written: {error.strerror}", str(svg), "name another file") from None
         say(f"The graph is in {svg}.")
         return
-    for line in [line for branch in found for line in graph_lines(branch)] or ["Nobody was named yet."]:
+    for line in [line for branch in found for line in branch_lines(branch)] or ["Nobody was named yet."]:
         say(line)
-
-
-def graph_lines(branch: Branch, became: Callable[[Branch], str] | None = None) -> Iterator[str]:
-    """A tree in plain characters, a line for each person."""
-    from engine.origins import became as by_default
-
-    said = became or by_default
-    name = f"{branch.name}, {branch.company}" if branch.company else branch.name
-    yield name + (f": {said(branch)}" if branch.referral else "")
-    for place, below in enumerate(branch.branches):
-        last = place == len(branch.branches) - 1
-        first, *others = graph_lines(below, became)
-        yield ("└─ " if last else "├─ ") + first
-        yield from (("   " if last else "│  ") + line for line in others)
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from engine import inbox
+from engine import inbox, triggers
 from engine.clock import JumpClock
 from engine.core.model import Contact, Enrollment, Task
+from engine.core.needs import Refusal
 from engine.daemon import Daemon
 from engine.demo.people import bounce, opened, send
 from engine.demo.story import REP, RepTurn, Role, Script, Turn
@@ -110,10 +111,23 @@ class Conductor:
         if role.confirmed:
             inbox.mark(self._inst, client.email, "confirmed", {}, now)
             self._told(RepDid(now, f"whoelse mark {client.email} confirmed", role.confirmed))
+        if role.moment:
+            self._report(role, *role.moment)
+            return
         enrolled = enroll(self._inst, Wish(client.email, role.sequence, role.values, rep=REP.email), now)
         if not isinstance(enrolled, Enrollment):
             raise UserError(f"{client.email} could not be enrolled: {'; '.join(map(str, enrolled))}")
         self._told(RepDid(now, f"whoelse enroll {client.email} {role.sequence} …"))
+
+    def _report(self, role: Role, moment: str, data: Mapping[str, str]) -> None:
+        """Another system, or the rep, reports what happened to a client; the triggers do the rest."""
+        now = self._clock.now()
+        outcome = triggers.report(self._inst, triggers.Report(role.client.email, moment, data), now)
+        if isinstance(outcome, Refusal) or not outcome.started:
+            raise UserError(f"{moment} of {role.client.email} started nothing: {outcome}")
+        score = f"-v score={data['score']}"
+        why = f"a score of {data['score']}: happy, and asked the day after. Only happy clients are asked"
+        self._told(RepDid(now, f"whoelse moment {role.client.email} {moment} {score}", why))
 
     def _look_around(self) -> None:
         """New mail and new tasks wake those who have something to do about them."""

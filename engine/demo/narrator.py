@@ -19,9 +19,12 @@ from engine.demo.conductor import RepDid
 from engine.demo.story import COMPANY, DECIDED, PURPOSE, REP, SEQUENCES, WHY, ZONE, Role, Script
 from engine.demo.verdict import Verdict, emails_to, enrollments
 from engine.installation import Installation
+from engine.origins import branch_lines, tree
+from engine.reports import STAGES, funnel, past
 from engine.store import Told
 
 DATE_WIDTH, TIME_WIDTH, WHO_WIDTH = 11, 6, 9
+BAR_PER_CLIENT = 6
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 
 
@@ -154,8 +157,16 @@ class Narrator:
         say(Text("What became of them", "bold"))
         say(self._stories(verdict, inst))
         say()
-        say(Text("The five sequences at work", "bold"))
+        say(Text("The sequences at work", "bold"))
         say(self._sequences(inst))
+        say()
+        say(Text("What came of it", "bold"))
+        say(_funnel(inst))
+        say(Text("  whoelse report says it by rep, sequence and month, or as a page for the browser", "dim"))
+        say()
+        say(Text("Who introduced whom", "bold"))
+        for line in (line for branch in tree(inst) for line in branch_lines(branch)):
+            say(f"  {line}", highlight=False)
         say()
         for rule in verdict.rules:
             say(Text.assemble(_mark(not rule.problems), " ", rule.text))
@@ -192,6 +203,17 @@ class Narrator:
             f"Every story ended as scripted. On {REP.first_name}'s list are {todo} things that are better done by a person.\n"
             "Now yours: [bold]whoelse init[/]"
         )
+
+
+def _funnel(inst: Installation) -> Table:
+    """The clients by how far each of them came, as plain bars."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for total in funnel(past(inst), total=True):
+        for stage in STAGES:
+            number = total.counts[stage]
+            bar = Text("█" * (number * BAR_PER_CLIENT), "green" if stage == "won" else "cyan")
+            table.add_row("", stage, str(number), bar)
+    return table
 
 
 def _mark(good: bool) -> Text:

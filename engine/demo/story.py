@@ -19,7 +19,7 @@ REP = Client("Sam Carter", "sam@brightside.example", ("Sam Carter", COMPANY))
 BARRY = Client("Barry Jones", "barry.jones@northwind.example", ("Barry Jones", "Northwind"))
 IDEAL_CLIENT = "building firms with 20 to 200 people"
 PROBLEM = "tenders that take weeks to put together"
-SEQUENCES = ("value_review", "ask", "intro_template", "follow_up_1_1_1", "thank_you")
+SEQUENCES = ("value_review", "ask", "intro_template", "follow_up_1_1_1", "thank_you", "referral_update")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Ending:
 class Role:
     """One client: what is known of them, the sequence that they are enrolled in, their script and the end of their story.
 
-    `confirmed` says how the rep learned, before, that they are happy; empty where that is still to be found out."""
+    `confirmed` says how the rep learned, before, that they are happy; empty where that is still to be found out. With a `moment`
+    (its name and data) nobody enrolls them: it starts what `sequences/triggers.yaml` says."""
 
     client: Client
     company: str
@@ -68,6 +69,7 @@ class Role:
     ending: Ending
     in_short: str
     confirmed: str = ""
+    moment: tuple[str, Mapping[str, Any]] | None = None
 
     @property
     def dead(self) -> bool:
@@ -109,6 +111,7 @@ DANA = Role(
             "follow_up_1_1_1/week_1",
             "thank_you/thanks",
             "thank_you/update",
+            "referral_update/news",
         ),
         {
             "value_review": "confirmed",
@@ -116,10 +119,11 @@ DANA = Role(
             "intro_template": "sent",
             "follow_up_1_1_1": "introduced",
             "thank_you": "",
+            "referral_update": "told",
         },
-        conversations=3,  # from the review to the nudges; her introduction; the news about it
+        conversations=4,  # from the review to the nudges; her introduction; how it goes; that he is a client
     ),
-    "confirmed, named Barry, introduced him after the 1-week nudge, was thanked and told how it went",
+    "confirmed, named Barry, introduced him after the 1-week nudge, was thanked and told when he became a client",
 )
 ULRICH = Role(
     Client("Ulrich Weber", "ulrich@kessel.example", ("Ulrich Weber", "Kessel AG")),
@@ -144,7 +148,7 @@ ULRICH = Role(
     ),
     Ending(("ask/who_else", "ask/reminder"), {"ask": "declined", "advocacy": ""}),
     "was left in peace while away, said no, and was not asked again",
-    confirmed="he told Sam so on the phone. Only happy clients are asked",
+    moment=("nps", {"score": "10", "problem": PROBLEM}),
 )
 NOOR = Role(
     Client("Noor Haddad", "noor@tulipfreight.example", ("Noor Haddad", "Tulip Freight")),
@@ -167,7 +171,10 @@ PETRA = Role(
     "one email came back, and nothing was sent there again",
 )
 CAST = (DANA, ULRICH, NOOR, PETRA)
-REP_TURNS = (RepTurn("thank_you/progress", timedelta(hours=2), "met", "from this, Dana is told how it went"),)
+REP_TURNS = (
+    RepTurn("thank_you/progress", timedelta(hours=2), "met", "from this, Dana is told how it went"),
+    RepTurn("thank_you/progress", timedelta(days=7), "won", "a client thanks to her: she hears of it at once"),
+)
 
 
 # --- in words --------------------------------------------------------------------------------------------------------
@@ -185,6 +192,7 @@ WHY: Mapping[str, str] = {
     "follow_up_1_1_1/week_1": "1 week without it",
     "thank_you/thanks": "the thank-you, at once",
     "thank_you/update": "two weeks later, how it went",
+    "referral_update/news": "the loop back to whoever referred him",
 }
 
 #: What an answer means and what follows, by sequence, event and what became of the sequence.
@@ -205,6 +213,7 @@ PURPOSE: Mapping[str, str] = {
     "intro_template": "hands over an introduction that takes one click",
     "follow_up_1_1_1": "nudges after 1 day, 1 week, 1 month, until it is made",
     "thank_you": "thanks at once, and tells how it went",
+    "referral_update": "tells the referrer what became of it, good or bad",
 }
 
 
