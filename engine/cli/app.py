@@ -49,7 +49,7 @@ FILES = {
         "show": "One person's whole story, or one sequence.",
     },
     "looking": {
-        "referrals": "Who named or introduced whom.",
+        "referrals": "Who named or introduced whom, and what became of it.",
     },
     "classifying": {
         "classify": "What the engine makes of a message.",

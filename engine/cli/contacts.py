@@ -36,7 +36,11 @@ commands = click.Group()
 WORDS_MAX = 100
 
 
-@commands.group("contacts", short_help="Who is known: list, show, import, export, set.")
+@commands.group(
+    "contacts",
+    short_help="Who is known: list, show, import, export, set.",
+    epilog=example("whoelse contacts list", "whoelse contacts show dana@acme.example"),
+)
 def contacts() -> None:
     """Who is known, with all their addresses and fields; from an address book or a table, and back into one."""
 
