@@ -622,9 +622,10 @@ def together(inst: Installation, verbs: Sequence[Callable[[Installation], Any]])
     for verb in verbs:
         try:
             with inst.store.transaction():
-                done.append(verb(inst))
-        except Exception as error:
-            done.append(error)
+                value = verb(inst)
+        except Exception as error:  # also of the commit
+            value = error
+        done.append(value)
     return done
 
 
