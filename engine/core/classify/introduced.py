@@ -1,7 +1,6 @@
 """An introduction is a matter of addresses first: the client writes to someone outside both companies, with the rep in To or Cc.
-Words have to agree. Alone in To, the stranger is who is written to. Beside the rep or in Cc they may be anybody (an engineer, a
-bookkeeper): there it must be said that people are put in touch, or why; or the stranger is spoken to, and nothing asked of them; or
-it is the prospect who was asked about. All else is a `reply`."""
+Words have to agree, for in To and Cc they may be anybody (an engineer, a bookkeeper): it must be said that people are put in
+touch, or why; or the stranger is spoken to, and nothing asked of them; or it is the prospect asked about. All else is a `reply`."""
 
 from __future__ import annotations
 
@@ -39,13 +38,10 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     named = any(_is_asked_about(person, evidence) or mentions(said, person) for person in strangers)
     if _are_helpers(strangers, evidence, named):
         return ()
-    if _written_to(strangers, evidence) or any(_is_asked_about(person, evidence) for person in strangers):
-        agreed = True
-    else:
-        agreed = evidence.says("intro") is not None or any(_spoken_to(person, evidence) for person in strangers)
-    if agreed:
-        return tuple(_completed(person, evidence) for person in strangers)
-    return ()
+    agreed = evidence.says("intro") is not None or any(
+        _is_asked_about(person, evidence) or _spoken_to(person, evidence) for person in strangers
+    )
+    return tuple(_completed(person, evidence) for person in strangers) if agreed else ()
 
 
 def _from_prospect(evidence: Evidence) -> bool:
@@ -83,12 +79,6 @@ def is_role(address: str) -> bool:
     return _ROLE.match(address) is not None
 
 
-def _written_to(strangers: list[Person], evidence: Evidence) -> bool:
-    """The stranger alone in To and the rep in Cc: that is what an introduction by our link looks like."""
-    to = evidence.message.to
-    return bool(to) and all(person in strangers for person in to)
-
-
 def _is_asked_about(person: Person, evidence: Evidence) -> bool:
     """The prospect of a referral that runs, or whoever the quoted mail gives as the one to be introduced to."""
     known = {one.email.lower() for one in evidence.reader.prospects}
@@ -101,7 +91,8 @@ def _spoken_to(person: Person, evidence: Evidence) -> bool:
     for sentence in _SENTENCES.split(evidence.cut.text):
         head, stop, rest = _CALL.sub("\0", sentence.strip(), count=1).partition("\0")
         called = bool(stop) and len(head.split()) <= CALL_WORDS_MAX and mentions(plain(head), person)
-        if called and "?" not in rest and not evidence.says("requests", plain(rest)):
+        is_business = "?" in rest or any(char.isdigit() for char in rest) or evidence.says("requests", plain(rest))
+        if called and not is_business:
             return True
     return False
 

@@ -65,18 +65,25 @@ def declined(evidence: Evidence) -> str:
     lone = lone or (_regrets(evidence, words) if not hits else "")
     if not hits and not lone:
         return ""
-    if evidence.says("softening", words) or _is_about_a_day(evidence):
+    if evidence.says("softening", words) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
     return f"no:{hits[0].language if hits else lone}"
 
 
 def _is_about_a_day(evidence: Evidence) -> bool:
     """ "No, Tuesday is bad": a short no beside a weekday is about a meeting."""
-    words = [word.strip(_DECORATION) for word in evidence.words.split()]
+    return len(evidence.words.split()) <= ABOUT_A_DAY_WORDS_MAX and _says_a_day(evidence.words, evidence)
+
+
+def _says_a_day(said: str, evidence: Evidence) -> bool:
     days = phrasebook().weekdays
-    return len(words) <= ABOUT_A_DAY_WORDS_MAX and (
-        evidence.says("tomorrow") is not None or any(len(word) > 3 and word in days for word in words)
-    )
+    words = [word.strip(_DECORATION) for word in said.split()]
+    return evidence.says("tomorrow", said) is not None or any(len(word) > 3 and word in days for word in words)
+
+
+def _offers_instead(evidence: Evidence) -> bool:
+    """ "I will not introduce you by email. I will walk you over": a sentence beside the no promises something."""
+    return any(evidence.says("future", one) and not evidence.says("no", one) for one in evidence.sentences)
 
 
 def _regrets(evidence: Evidence, words: str) -> str:
@@ -125,6 +132,8 @@ def _says_much_else(evidence: Evidence) -> bool:
     unknown = [(one, _unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
     is_plain = any(yes and count <= 1 and phrasebook().has("yes_of_what", one) for one, count, yes in unknown)
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
+    if any(yes and _says_a_day(one, evidence) for one, _, yes in unknown):
+        return True  # "Confirmed for Thursday"
     return sum(count for _, count, yes in unknown if not yes) > most
 
 
@@ -155,7 +164,7 @@ def _leading_no(evidence: Evidence) -> str:
         or evidence.says("praise")
     ):
         return ""
-    if asks_to_confirm(evidence) and _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX:
+    if _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX:
         return ""  # "No, the export was never part of it."
     hit = phrasebook().starts("no_alone", plain(head))
     return hit.language if hit and hit.end == len(plain(head)) else ""
