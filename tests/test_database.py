@@ -298,7 +298,7 @@ def kinds() -> dict[str, str]:
     """The type of every parameter: of the column that has its name, else by what such a name stands for."""
     text = "".join(f.read_text() for f in sorted((SQL / "migrations").glob("*.sql")))
     columns = dict(re.findall(r"\b([a-z_]+) (BIGINT|TEXT|BYTEA)\b", text))
-    numbers = ["now", "limit", "before", "was", "since", "until", "fresh", "per_day"]
+    numbers = ["now", "limit", "before", "was", "since", "until", "fresh", "per_day", "follow_ups"]
     return {**columns, **dict.fromkeys(numbers, "BIGINT"), "error": "TEXT", "nothing": "BYTEA"}
 
 
