@@ -62,6 +62,8 @@ store: "{store}"
 secret: secret.key
 company: {{name: Demo, domains: [demo.test], zone: UTC}}
 company_cap: 0 days
+digest: off
+alert: {{email: false}}
 mailboxes:
 """
 MAILBOX = """

@@ -14,6 +14,7 @@ import yaml
 from engine.core.problem import Problem
 
 NESTING_MAX = 30
+TOO_DEEP, DEEP_HINT = f"more than {NESTING_MAX} levels deep", "a bracket too many?"
 TEXT_MAX = 1_000_000
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -131,6 +132,8 @@ def _syntax(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
         hint = "a quote inside of 'single quotes' is written twice, or use \"double quotes\""
     if "cannot start any token" in problem:
         hint = _starts_badly(text, line, column)
+    if "nesting depth" in problem:  # libyaml's own limit, met before ours where nothing is closed
+        return Problem(file, line, column, "nesting", TOO_DEEP, DEEP_HINT)
     return Problem(file, line, column, "yaml", f"YAML: {problem}", hint)
 
 
@@ -176,7 +179,7 @@ class _Builder:
     def node(self, event: yaml.Event, events: Iterator[yaml.Event], loc: Loc) -> Any:
         self.positions.values[loc] = _place(event)
         if len(loc) > NESTING_MAX:
-            self.report(event, "nesting", f"more than {NESTING_MAX} levels deep", "a bracket too many?")
+            self.report(event, "nesting", TOO_DEEP, DEEP_HINT)
             raise _Refused
         self.refuse_magic(event)
         if isinstance(event, yaml.MappingStartEvent):
