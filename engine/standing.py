@@ -153,5 +153,6 @@ def capped(inst: Installation, contact: Contact, root: str, now: datetime) -> tu
             found.append((config.calendar.add(at, config.frequency_cap, place), why))
     if other := store.last_at_company(contact, root):
         why = f"{other[2]}, of the same company, heard from {other[1]} less than {config.company_cap.text} ago"
-        found.append((config.calendar.add(other[0], config.company_cap, place), why))
+        heard = min(other[0], now)  # one that is under way has its deadline for a time, and arrives now
+        found.append((config.calendar.add(heard, config.company_cap, place), why))
     return max((each for each in found if each[0] > now), default=None)

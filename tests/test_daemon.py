@@ -99,9 +99,11 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, *folders: str) -> AsyncIterator[Desk]:
+    """`folders` are there beside the Inbox before the daemon looks."""
     monkeypatch.setenv("REP_PASSWORD", "secret")
     with crash.accepting() as server, stub() as mailbox:
+        mailbox.folders += folders
         one = Desk(folder, server, mailbox)
         await one.daemon.start()
         try:
@@ -170,8 +172,7 @@ async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_not
 
 async def test_two_copies_of_one_store_send_an_email_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file was copied by hand after Dana was enrolled, and both copies run: no lock can tell, Sent can."""
-    async with desk(tmp_path, monkeypatch) as at:
-        at.mailbox.folders += ("Sent",)
+    async with desk(tmp_path, monkeypatch, "Sent") as at:
         sought: list[str] = []
 
         def only_the_first_is_there(line: Line, tag: str) -> bool:

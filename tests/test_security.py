@@ -379,6 +379,7 @@ RUN = """
 store: whoelse.db
 secret: secret.key
 company: {{name: Demo, domains: [demo.test], zone: UTC}}
+company_cap: 0 days
 mailboxes:
 {boxes}
 windows:
