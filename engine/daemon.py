@@ -409,13 +409,12 @@ class Daemon:
             case NeedsRead(message):
                 return await self._read_first(mailbox, message.id)
             case Claim() as claimed if mailbox.address in self._alone or not await self._is_out_already(claimed):
-                self._alone.add(mailbox.address)
                 await self._deliver(claimed)
         return None
 
     async def _is_out_already(self, claimed: Claim) -> bool:
         """Two copies of one store know nothing of each other, but both write what they send into Sent, under the same id. Asked
-        before the first email of a run leaves a mailbox, and again until one is not there."""
+        before the first email of a run leaves a mailbox, and again until it could be looked for and is not there."""
         message = claimed.message
         try:
             folder = await asyncio.wait_for(self._search(message), READ_PATIENCE_SECONDS)
@@ -423,6 +422,7 @@ class Daemon:
             log.warning("%s: cannot look in Sent before the first email: %s", message.mailbox, error)
             return False
         if folder is None:
+            self._alone.add(message.mailbox)
             return False
         log.error("%s: %s was sent by another copy of this store: stop one", message.mailbox, message.step)
         await self._in_store(lambda inst: outbox.found_before(inst, claimed, folder, self.clock.now()))

@@ -243,11 +243,12 @@ def _take(
 
 
 def _is_heard_from(inst: Installation, message: OutboxMessage, now: datetime) -> bool:
-    """The frequency cap once more, under a lock: two reps' mailboxes may claim for one person in the same instant."""
-    inst.store.lock_person(message.contact)
+    """The frequency caps once more, under a lock: two reps' mailboxes may claim for one person, or for two colleagues, in the
+    same instant."""
     enrollment, contact = inst.store.enrollment(message.enrollment), inst.store.contact(message.contact)
     if enrollment is None or contact is None:
         return False
+    inst.store.lock_company(contact)
     quiet = quiet_until(inst, enrollment, contact, now)
     return quiet is not None and quiet[0] > now
 

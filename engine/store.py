@@ -226,9 +226,9 @@ class Store:
         """By any of their addresses."""
         return self._one(Contact, "contact_at", address=address.strip().lower())  # type: ignore[no-any-return]
 
-    def lock_person(self, contact: str) -> None:
-        """Until the end of the transaction nobody else gets this lock."""
-        self.database.rows("lock_person", contact=contact)
+    def lock_company(self, contact: Contact) -> None:
+        """Until the end of the transaction nobody else gets this lock for them or a colleague of theirs."""
+        self.database.rows("lock_company", contact=contact.id, **_company(contact))
 
     def contacts(self) -> list[Contact]:
         return self._all(Contact, "contacts")
@@ -495,13 +495,7 @@ class Store:
     def last_at_company(self, contact: Contact, root: str) -> tuple[datetime, str, str] | None:
         """When, by which sequence and at which address somebody else at this person's company last heard from another family of
         enrollments."""
-        row = self.database.row(
-            "last_at_company",
-            contact=contact.id,
-            domain=domain_of(contact.email),
-            company=contact.company.strip().lower(),
-            root=root,
-        )
+        row = self.database.row("last_at_company", contact=contact.id, root=root, **_company(contact))
         return (instant(row["at"]), row["sequence"], row["email"]) if row else None
 
     def knows(self, contact: str, mailbox: str) -> bool:
@@ -938,3 +932,8 @@ def find_sent(store: Store, ids: Iterable[str]) -> OutboxMessage | None:
         if found := store.sent_by_own_id(own_id):
             return found
     return None
+
+
+def _company(contact: Contact) -> dict[str, str]:
+    """By what somebody's colleagues are known."""
+    return {"domain": domain_of(contact.email), "company": contact.company.strip().lower()}

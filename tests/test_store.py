@@ -279,7 +279,7 @@ def test_first_contacts_may_pass_what_follows_up(store: Store, queued: Any) -> N
     store.follows_up(first)
     assert store.queued(SAM, MONDAY, follow_ups=False) is None
     with store.transaction():
-        store.lock_person(first.contact)
+        store.lock_company(store.contact(first.contact))
 
 
 def test_the_claim_freezes_the_bytes_and_only_one_gets_it(store: Store, queued: Any) -> None:
@@ -848,15 +848,18 @@ def test_four_workers_together_keep_the_gap(store: Store, tmp_path: Path, crowd:
     assert sum(map(len, got)) == 1
 
 
-def test_of_four_who_write_to_one_person_for_different_reps_one_claims(
-    store: Store, tmp_path: Path, crowd: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["one person", "one company"])
+def test_of_four_who_write_to_one_person_or_company_for_different_reps_one_claims(
+    where: str, store: Store, tmp_path: Path, crowd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All have asked whether the person may hear from them, and may, before any of them claims."""
+    whom = [DANA] * WORKERS if where == "one person" else [f"client{n}@acme.test" for n in range(WORKERS)]
     boxes = [f"rep{n}@demo.test" for n in range(WORKERS)]
     listed = "".join(f"  - {{address: {box}, name: Rep, per_day: 100, gap: 0-0 seconds}}\n" for box in boxes)
-    there = Office(store, tmp_path, office.CONFIG.replace("windows:", f"{listed}windows:"))
-    for box, sequence in zip(boxes, ("nudge", "other", "apart", "split"), strict=True):
-        there.enroll(DANA, sequence, rep=box)
+    config = office.CONFIG.replace("windows:", f"{listed}windows:").replace("company_cap: 0 days", "company_cap: 1 day")
+    there = Office(store, tmp_path, config)
+    for box, sequence, client in zip(boxes, ("nudge", "other", "apart", "split"), whom, strict=True):
+        there.enroll(client, sequence, rep=box)
     enrollments.advance(there.inst, MONDAY)
     worded, asked = outbox._worded, Barrier(WORKERS)
     monkeypatch.setattr(outbox, "_worded", lambda *given: worded(*given) if asked.wait(60) >= 0 else None)
@@ -870,12 +873,14 @@ def test_of_four_who_write_to_one_person_for_different_reps_one_claims(
     monkeypatch.undo()
     (claimed,) = (found for found in got if isinstance(found, Claim))
     others = [box for box in boxes if box != claimed.message.mailbox]
-    assert {there.claim(box).until for box in others} == {claimed.message.deadline}  # type: ignore[union-attr]
+    soon = claimed.message.deadline if where == "one person" else MONDAY + DAY
+    assert {there.claim(box).until for box in others} == {soon}  # type: ignore[union-attr]
     there.read(claimed.message.mailbox)
     there.deliver(claimed)
     there.later(minutes=3)
     assert there.work() == []
-    assert {there.claim(box).until for box in others} == {MONDAY + 3 * DAY}  # type: ignore[union-attr]
+    cap = 3 * DAY if where == "one person" else DAY
+    assert {there.claim(box).until for box in others} == {MONDAY + cap}  # type: ignore[union-attr]
 
 
 def test_of_four_who_begin_the_body_of_one_claim_one_does(store: Store, queued: Any, crowd: Any) -> None:

@@ -24,10 +24,14 @@ SELECT * FROM contact WHERE id = :id;
 -- name: contact_at(address)
 SELECT c.* FROM contact c JOIN address a ON a.contact = c.id WHERE a.address = :address;
 
--- name: lock_person(contact)
--- Whoever claims an email to this person holds it until that is committed. Nothing else locks these rows, so that nobody waits in
--- a circle.
-SELECT address FROM address WHERE contact = :contact ORDER BY address FOR UPDATE;
+-- name: lock_company(contact, domain, company)
+-- Whoever claims an email to this person holds them and their colleagues until that is committed. Nothing else locks these rows,
+-- and everybody does in one order, so that nobody waits in a circle.
+SELECT address FROM address WHERE contact IN (
+  SELECT id FROM contact WHERE id = :contact
+  UNION SELECT id FROM contact WHERE domain = :domain AND domain <> ''
+  UNION SELECT id FROM contact WHERE lower(company) = :company AND company <> ''
+) ORDER BY address FOR UPDATE;
 
 -- name: contacts()
 SELECT * FROM contact WHERE email <> 'forgotten ' || id ORDER BY email;
