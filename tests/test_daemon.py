@@ -191,6 +191,28 @@ async def test_two_copies_of_one_store_send_an_email_once(tmp_path: Path, monkey
         await at.until(lambda: at.got() == [LEE])
 
 
+async def test_where_sent_could_not_be_looked_into_it_is_asked_before_the_next_email(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(tmp_path, monkeypatch, "Sent") as at:
+        sought: list[str] = []
+
+        def not_yet(line: Line, tag: str) -> bool:
+            if "Message-ID" not in at.mailbox.heard[-1]:
+                return False
+            sought.append(at.mailbox.heard[-1])
+            line.say(f"* SEARCH\r\n{tag} OK done" if at.got() else f"{tag} NO later")
+            return True
+
+        at.mailbox.hooks["SEARCH"] = not_yet
+        at.enroll(DANA)
+        await at.until(lambda: at.got() == [DANA])
+        in_vain = len(sought)
+        at.enroll(LEE)
+        await at.until(lambda: at.got() == [DANA, LEE])
+        assert 0 < in_vain < len(sought), sought
+
+
 class Hand:
     """A clock that is moved by hand."""
 
