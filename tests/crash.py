@@ -1,23 +1,24 @@
-"""A daemon that is killed, again and again, against a server that writes down whatever it accepts. Run as a program it is that
-daemon (times shortened, a death planned); imported it is the story around it and the account of what must hold.
+"""A daemon that is killed, again and again, against a server that writes down whatever it accepts: that daemon (times shortened,
+a death planned), the story around it, and the account of what must hold.
 
-Nothing of this is known to the product: the deaths are patched in from outside."""
+Nothing of this is known to the product: the deaths are patched in from outside. Each life is a process of its own, forked from
+one that has loaded the program and never run it: loading it anew took most of a life."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import random
 import re
 import signal
 import socketserver
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +52,7 @@ LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE"}
 CROWD_PACE = 5.0
 SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
 STEPS = ("first", "second", "third")
-LIFE_SECONDS = 4.0
+LIFE_SECONDS = 2.5
 #: Nothing is judged by these: a story that is not over by then has failed, on however slow a machine.
 END_SECONDS, CROWD_SECONDS = 600.0, 900.0
 #: A server that files Sent takes a body only so soon after its 354: later than that, a shortened search may have found nothing.
@@ -94,17 +95,49 @@ TEMPLATE = (
 # --- the daemon that dies --------------------------------------------------------------------------------------------
 
 
-def main(config: str, point: str, pace: float) -> int:
-    """The daemon, with a death at `point`: "commit N", "committed N", "after SECONDS", or "never"; its limits are `pace` times as
-    wide."""
+LIVES = multiprocessing.get_context("forkserver")
+LIVES.set_forkserver_preload(["engine.run", "engine.enrollments", "psycopg", "holidays"])
+
+
+class Life(LIVES.Process):  # type: ignore[name-defined,misc]
+    """One life of the daemon, as a process that can be asked, told and killed."""
+
+    def __init__(self, config: Path, planned: str, pace: float, environ: Mapping[str, str]) -> None:
+        super().__init__(target=live, args=(config, planned, pace, dict(environ)), daemon=True)
+        self.start()
+
+    def is_over(self) -> bool:
+        return self.exitcode is not None
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """How it ended."""
+        self.join(seconds)
+        assert self.exitcode is not None, f"lives on after {seconds:.0f} s"
+        return int(self.exitcode)
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def live(config: Path, planned: str, pace: float, environ: Mapping[str, str]) -> None:
+    """The daemon, with a death that is planned: "commit N", "committed N", "after SECONDS", or "never"; its limits are `pace`
+    times as wide."""
     from engine import daemon, outbox, run
 
+    os.environ.clear()
+    os.environ.update(environ)
+    with (config.parent / "daemon.log").open("ab") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
         setattr(modules[module], constant, timedelta(seconds=seconds * (pace if constant in LIMITS else 1)))
-    plan_death(*point.split())
-    return run.run(load_config(Path(config), os.environ))
+    # The process that opens messages starts with the first of them: many a life meets none.
+    daemon.Workers.warm = lambda self: None  # type: ignore[method-assign]
+    plan_death(*planned.split())
+    sys.exit(run.run(load_config(config, os.environ)))
 
 
 def plan_death(kind: str, when: str = "0") -> None:
@@ -286,9 +319,9 @@ class Story:
         process = self.daemon("never" if point.startswith("server") else point)
         self.server.at = killer(process.pid, point) if point.startswith("server") else lambda at: None
         end = time.monotonic() + patience
-        while process.poll() is None and time.monotonic() < end and not until():
+        while not process.is_over() and time.monotonic() < end and not until():
             time.sleep(0.02)
-        if point == "never" and process.poll() is None:
+        if point == "never" and not process.is_over():
             process.terminate()
             ended = process.wait(END_SECONDS)  # a life may be over before it could hear the signal
             assert ended in (0, -signal.SIGTERM), self.log()[-3000:]
@@ -297,10 +330,8 @@ class Story:
             process.wait()
             self.deaths.append(point)
 
-    def daemon(self, planned: str = "never", pace: float = 1.0) -> subprocess.Popen[bytes]:
-        command = [sys.executable, __file__, str(self.folder / "config.yaml"), planned, str(pace)]
-        with (self.folder / "daemon.log").open("ab") as log:
-            return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=Path(__file__).parent.parent)
+    def daemon(self, planned: str = "never", pace: float = 1.0) -> Life:
+        return Life(self.folder / "config.yaml", planned, pace, self.environ)
 
     def crowd(self, daemons: int, contacts: int, blows: int) -> None:
         """Several daemons share the work; again and again one of them is killed, or frozen for longer than an attempt may last."""
@@ -327,7 +358,7 @@ class Story:
         self.enroll(0)
         pair = [self.daemon(), self.daemon()]
         loser = self.first_to_end(pair)
-        assert loser.returncode == 1 and "is held by whoelse run, process" in self.log()
+        assert loser.wait() == 1 and "is held by whoelse run, process" in self.log()
         (holder,) = (process for process in pair if process is not loser)
         time.sleep(self.chance.uniform(0, 1))
         if self.chance.random() < 0.5:
@@ -347,16 +378,16 @@ class Story:
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text()
 
-    def first_to_end(self, processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    def first_to_end(self, processes: list[Life]) -> Life:
         end = time.monotonic() + END_SECONDS
         while time.monotonic() < end:
             for process in processes:
-                if process.poll() is not None:
+                if process.is_over():
                     return process
             time.sleep(0.02)
         raise AssertionError(f"both run\n{self.log()[-2000:]}")
 
-    def strike(self, crowd: list[subprocess.Popen[bytes]], who: int) -> None:
+    def strike(self, crowd: list[Life], who: int) -> None:
         if self.chance.random() < 0.5:
             crowd[who].kill()
             crowd[who].wait()
@@ -439,7 +470,3 @@ def killer(pid: int, point: str) -> Callable[[str], None]:
                 os.kill(pid, signal.SIGKILL)
 
     return at
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))
