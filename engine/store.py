@@ -327,8 +327,8 @@ class Store:
         return [(r["sequence"], r["state"], r["n"]) for r in self.database.rows("count_enrollments")]
 
     def begun_at_company(self, contact: Contact, root: str, since: datetime) -> list[tuple[str, datetime, str]]:
-        """(sequence, begun_at, email) of everyone at this contact's company enrolled since, the latest first, without the
-        family of enrollments `root`."""
+        """(sequence, when, email) of everyone at this contact's company who was first written to since, or is about to be, the
+        latest first, without the family of enrollments `root`."""
         rows = self.database.rows(
             "begun_at_company",
             domain=domain_of(contact.email),
@@ -337,7 +337,7 @@ class Store:
             root=root,
             since=micros(since),
         )
-        return [(r["sequence"], instant(r["begun_at"]), r["email"]) for r in rows]
+        return [(r["sequence"], instant(r["at"]), r["email"]) for r in rows]
 
     # --- outbox ------------------------------------------------------------------------------------------------------
 

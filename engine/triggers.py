@@ -314,17 +314,18 @@ def _catch_up(inst: Installation, trigger: Trigger, before: str, now: datetime) 
 def _round(inst: Installation, trigger: Trigger, slot: str, now: datetime) -> None:
     by = f"the schedule {trigger.cron}"
     for contact in _audience(inst, trigger, now):
-        with inst.store.transaction():
-            _start_once(inst, trigger, contact, trigger.cron, slot, by, now)
+        if not inst.store.suppressed(contact.email):
+            with inst.store.transaction():
+                _start_once(inst, trigger, contact, trigger.cron, slot, by, now)
 
 
 def _yearly(inst: Installation, trigger: Trigger, now: datetime) -> None:
+    """The store is asked only about the few whose year is at hand: every hour all clients are looked at."""
     by = f"the yearly {trigger.yearly}"
     for contact in _audience(inst, trigger, now):
-        given = str(contact.fields[trigger.yearly])
-        with inst.store.transaction():
-            year = _year_at_hand(inst, trigger, contact, given, now)
-            if year:
+        year = _year_at_hand(inst, trigger, contact, str(contact.fields[trigger.yearly]), now)
+        if year and not inst.store.suppressed(contact.email):
+            with inst.store.transaction():
                 _start_once(inst, trigger, contact, f"year {trigger.yearly}", str(year), by, now)
 
 
@@ -332,9 +333,10 @@ def _year_at_hand(inst: Installation, trigger: Trigger, contact: Contact, given:
     try:
         day = date.fromisoformat(given[: len("2026-03-02")])
     except ValueError:
-        if inst.store.fire_slot(f"year {trigger.yearly}", f"unreadable {given}", contact.id, now):  # said once
-            said = f"{trigger.yearly} is no date: {given!r}; write it like 2026-03-02"
-            inst.store.tell(now, "not_started", f"{_names(trigger)} was not started: {said}", contact.id)
+        said = f"{trigger.yearly} is no date: {given!r}; write it like 2026-03-02"
+        with inst.store.transaction():
+            if inst.store.fire_slot(f"year {trigger.yearly}", f"unreadable {given}", contact.id, now):  # said once
+                inst.store.tell(now, "not_started", f"{_names(trigger)} was not started: {said}", contact.id)
         return None
     rep = _rep(inst, Seat(contact))
     place = inst.place(contact, rep) if rep else Place(contact.zone or inst.config.company.zone)
@@ -350,8 +352,8 @@ def _start_once(
 
 
 def _audience(inst: Installation, trigger: Trigger, now: datetime) -> Iterator[Contact]:
-    """Whom a schedule is for: clients, those of them who referred, or those for whom `for:` and `if:` hold; never anybody
-    suppressed. A question that cannot be answered is no yes; where nobody could be asked it is told."""
+    """Whom a schedule is for: clients, those of them who referred, or those for whom `for:` and `if:` hold. A question that
+    cannot be answered is no yes; where nobody could be asked it is told."""
     chosen = inst.store.referrers() if trigger.audience == "referrers" else inst.store.clients()
     if trigger.yearly:
         chosen = [contact for contact in chosen if contact.fields.get(trigger.yearly)]
@@ -363,7 +365,7 @@ def _audience(inst: Installation, trigger: Trigger, now: datetime) -> Iterator[C
         except RenderError as error:
             unanswered.append(error.problem.message)
             continue
-        if holds and not inst.store.suppressed(contact.email):
+        if holds:
             yield contact
     unasked = unanswered and len(unanswered) == len(chosen)
     if unasked and inst.store.fire_slot(_identity(trigger), "unanswered", "", now):  # said once

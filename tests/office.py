@@ -257,7 +257,8 @@ class Office:
         while moved:
             before = len(tried)
             moved = enrollments.advance(self.inst, self.now) > 0
-            for address in self.epochs:
+            due = self.store.mailboxes_due(self.now)
+            for address in filter(due.__contains__, self.epochs):
                 if reads:
                     self.read(address)
                 while isinstance(found := self.claim(address), Claim):

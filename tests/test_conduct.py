@@ -136,6 +136,17 @@ def test_whatever_is_known_more_of_somebody_never_lifts_a_rule(sequence: Sequenc
 # --- in the office ---------------------------------------------------------------------------------------------------
 
 FAVOUR = {"favour": "name: Favour\nkind: favour\nto: client\nsteps:\n  - {id: first, email: hello}\n"}
+STARTER = {
+    "starter": """
+name: Starter
+kind: review
+to: client
+steps:
+  - {id: first, email: hello}
+when:
+  confirmed: {set: {value: confirmed}, stop: confirmed, start: ask}
+"""
+}
 
 
 def refused(there: Office, *who: str, **more: Any) -> list[str]:
@@ -173,17 +184,8 @@ def test_who_would_not_introduce_one_prospect_is_not_pushed_for_the_same_one(the
 
 
 def test_a_start_waits_for_any_conversation_but_the_one_that_it_answers(new_office: Any) -> None:
-    starter = {"starter": """
-name: Starter
-kind: review
-to: client
-steps:
-  - {id: first, email: hello}
-when:
-  confirmed: {set: {value: confirmed}, stop: confirmed, start: ask}
-"""}  # fmt: skip
     for talks in (False, True):
-        there: Office = new_office(books=office.library(starter))
+        there: Office = new_office(books=office.library(STARTER))
         there.enroll(DANA, "starter")
         (mail,) = there.work()
         there.later(hours=1)
@@ -196,6 +198,25 @@ when:
             assert "a conversation with dana@acme.test is alive" in there.of("ask").reason
             there.run(days=7)
             assert there.sent("ask") == ["who_else"]
+
+
+def test_an_ask_that_had_to_wait_counts_from_its_email_and_not_from_its_wish(new_office: Any) -> None:
+    there: Office = new_office(books=office.library(STARTER))
+    there.confirmed(LEE)
+    there.enroll(LEE, "ask")
+    there.work()
+    there.later(days=70)
+    there.enroll(DANA, "starter")
+    (mail,) = there.work()
+    there.hear("Yes, confirmed. You kept your promise.", to=mail)
+    assert "lee@acme.test was asked" in there.of("ask").reason
+    there.run(days=25)
+    assert there.sent("ask")[0] == "who_else"
+    there.confirmed("sue@acme.test")
+    there.later(days=70)
+    assert refused(there, "sue@acme.test", "ask") == ["asked"], "92 days after the wish, 72 after the email"
+    there.later(days=21)
+    assert refused(there, "sue@acme.test", "ask") == []
 
 
 def test_two_people_at_a_company_do_not_hear_from_two_reps_on_one_day(new_office: Any) -> None:

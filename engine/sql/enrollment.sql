@@ -54,11 +54,15 @@ SELECT * FROM enrollment WHERE contact = :contact AND sequence = :sequence AND p
 SELECT sequence, state, count(*) AS n FROM enrollment GROUP BY sequence, state ORDER BY sequence, state;
 
 -- name: begun_at_company(domain, company, email, root, since)
--- Who at this company was enrolled since and has heard from it or will, other than by this family of enrollments.
-SELECT e.sequence, e.begun_at, c.email FROM enrollment e JOIN contact c ON c.id = e.contact
-WHERE e.contact IN (
-    SELECT id FROM contact WHERE domain = :domain AND domain <> ''
-    UNION SELECT id FROM contact WHERE lower(company) = :company AND company <> ''
-    UNION SELECT id FROM contact WHERE email = :email)
-  AND e.begun_at > :since AND e.root <> :root AND (e.answered <> '' OR e.state IN ('active', 'held', 'paused'))
-ORDER BY e.begun_at DESC;
+-- Who at this company has heard from a sequence since, or will, other than by this family of enrollments. It counts from the
+-- first email: a rule may have kept a start waiting for weeks.
+SELECT sequence, at, email FROM (
+  SELECT e.sequence, c.email,
+         coalesce((SELECT min(o.sent_at) FROM outbox o WHERE o.enrollment = e.id AND o.state = 'sent'), e.start_at) AS at
+  FROM enrollment e JOIN contact c ON c.id = e.contact
+  WHERE e.contact IN (
+      SELECT id FROM contact WHERE domain = :domain AND domain <> ''
+      UNION SELECT id FROM contact WHERE lower(company) = :company AND company <> ''
+      UNION SELECT id FROM contact WHERE email = :email)
+    AND e.root <> :root AND (e.answered <> '' OR e.state IN ('active', 'held', 'paused'))
+) AS heard WHERE at > :since ORDER BY at DESC;
