@@ -484,41 +484,52 @@ def set_referral(
     """The referral record of that prospect, made if it is new; every date is set once, with what proves it. `introduced` is a
     date, not a state."""
     learned = ("introduction" if state == "introduced" else "reply") if proof else "rep"
+    at = _arrived(inst, proof, now)
     fresh = Referral(
         id=inst.store.new_id(), client=enrollment.client, rep=enrollment.rep, prospect=prospect, state="named",
-        named_at=now, source=learned, proof=proof,
+        named_at=at, source=learned, proof=proof,
     )  # fmt: skip
     known = next((r for r in inst.store.referrals_by(fresh.client) if same_prospect(r.prospect, prospect)), None)
     referral = _completed(inst, known, prospect) if known else inst.store.add_referral(fresh)
     date = f"{state}_at"
     if state != "named" and getattr(referral, date) is None:
         state_now = referral.state if state == "introduced" else state
-        dated: dict[str, Any] = {date: now}
+        dated: dict[str, Any] = {date: at}
         referral = replace(referral, state=state_now, **dated)
         inst.store.save_referral(referral)
-        log_referral(inst, referral, state, now, message=proof)
+        log_referral(inst, referral, state, at, message=proof)
     elif known is None:
-        log_referral(inst, referral, "named", now, message=proof)
+        log_referral(inst, referral, "named", at, message=proof)
     tell(inst, enrollment, now, "referral", f"{prospect.name or prospect.email}: {state}", proof)
     # What we sent ourselves caused nothing: whatever is started by it answers nobody.
     referral_changed(inst, referral, state, "" if state == "contacted" else proof, now)
     return referral
 
 
+def _arrived(inst: Installation, proof: str, now: datetime) -> datetime:
+    """When a message reached the mailbox; now, where nobody knows, or it is no message that came in."""
+    row = inst.store.inbound_message(proof) if proof else None
+    return (row and row.arrived_at) or now
+
+
 def answered(inst: Installation, address: str, now: datetime, proof: str = "") -> None:
-    """Whoever has this address has heard from the rep: the clock of every introduction to them stops. `proof` is the message."""
+    """Whoever has this address has heard from the rep: the clock of every introduction to them stops. `proof` is the message.
+    What was written before the introduction came is no answer to it, whenever it is read."""
+    at = _arrived(inst, proof, now)
     for referral in inst.store.referrals_to(Person(email=address)):
         if not referral.waits:
             continue
         assert referral.introduced_at is not None, "it waits"
+        if at < referral.introduced_at:
+            continue
         if referral.contacted_at is None and referral.state == "named":
             seat = Enrollment(
                 id="", sequence="mail", version="", contact=referral.client, client=referral.client, rep=referral.rep,
                 root="", begun_at=now, start_at=now,
             )  # fmt: skip
             referral = set_referral(inst, seat, referral.prospect, "contacted", proof, now)
-        inst.store.save_referral(replace(referral, answered_at=now))
-        who, after = referral.prospect.name or address, length_text(now - (referral.introduced_at or now))
+        inst.store.save_referral(replace(referral, answered_at=at))
+        who, after = referral.prospect.name or address, length_text(at - (referral.introduced_at or at))
         inst.store.tell(now, "referral", f"{who}: answered, {after} after the introduction", referral.client)
 
 

@@ -33,8 +33,8 @@ from engine.letters import desk_token, write
 
 #: Of a morning that was slept through there is no digest.
 DIGEST_LATE = timedelta(hours=6)
-#: An introduction that was read so long ago is no news; the digest still has it.
-ALERT_LATE = timedelta(hours=48)
+#: An introduction that came so long ago is no news, however late it was read; the digest still has it.
+ALERT_LATE = timedelta(days=7)
 #: So long an alert waits for the draft that is being made for it.
 DRAFT_PATIENCE = timedelta(minutes=1)
 ITEMS_MAX, TODAY_MAX = 40, 30
@@ -338,12 +338,13 @@ def _alert(inst: Installation, referral: Referral, now: datetime) -> None:
     mailbox = inst.config.mailbox(referral.rep)
     draft = _answering(inst, referral)
     introduced = referral.introduced_at or now
-    if draft is None and now - introduced < DRAFT_PATIENCE and _is_coming(inst, referral, now):
+    proof = next((m for m in inst.store.moments_of(referral.client) if _began(m, referral)), None)
+    known_for = now - (proof.at if proof else introduced)  # the email itself may be hours older
+    if draft is None and known_for < DRAFT_PATIENCE and _is_coming(inst, referral, now):
         return
     with inst.store.transaction():
         if not inst.store.fire_slot("alert", referral.id, "", now) or mailbox is None or not referral.waits:
             return
-        proof = next((m for m in inst.store.moments_of(referral.client) if _began(m, referral)), None)
         row = inst.store.inbound_message(proof.message) if proof else None
         client = inst.store.contact(referral.client)
         for kind in ("command", "webhook"):

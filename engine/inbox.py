@@ -49,6 +49,8 @@ TEXT_KEPT_MAX = 20_000
 ANSWER_KEPT_MAX = 2_000
 #: What asks a client for the introduction; it waits once the prospect has written by themselves.
 NUDGES = frozenset({"intro", "follow_up"})
+#: What has nothing left to ask once the rep and the prospect have met, or it is decided.
+SETTLED_BY_MEETING = NUDGES | {"ask", "outreach"}
 BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.SENT})
 #: A rep's answer to a letter of ours.
 ORDERS = "orders"
@@ -96,6 +98,7 @@ def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener 
             rule="",
             refs=" ".join((*message.references, *message.in_reply_to)),
             settled_at=now,
+            arrived_at=None if old else min(fetched.received_at, now),
         )
         if known:
             return _keep_copy(inst, row, known[0])
@@ -702,4 +705,15 @@ def _mark_referral(
         inst.store.save_referral(changed)
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
         referral_changed(inst, changed, word, "", now)
-    return [f"{email}: {word}" for _ in found]
+    return [f"{email}: {word}" for _ in found] + _overtaken(inst, found, word, now)
+
+
+def _overtaken(inst: Installation, referrals: list[Referral], word: str, now: datetime) -> list[str]:
+    """What still asks for an introduction to somebody whom the rep has met, or for a first talk with them, ends; its draft too."""
+    running = {e.id: e for r in referrals for e in inst.store.enrollments_about(r.prospect) if e.state in RUNNING}
+    said = []
+    for enrollment in running.values():
+        sequence = inst.library.sequences.get(enrollment.sequence)
+        if sequence and sequence.kind in SETTLED_BY_MEETING and happen(inst, enrollment.id, Stopped(word), now):
+            said.append(f"{enrollment.sequence}: stopped: {word}")
+    return said

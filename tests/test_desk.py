@@ -14,8 +14,9 @@ import office
 import pytest
 from office import BARRY, BARRY_PERSON, DANA, KIM, LEE, SAM, Office, library
 
-from engine import desk, enrollments, outbox, privacy, triggers
-from engine.core.model import OutboxMessage, OutboxState, State
+from engine import desk, enrollments, inbox, outbox, privacy, triggers
+from engine.core.model import OutboxMessage, OutboxState, Person, State
+from engine.decisions import set_referral
 from engine.inbox import ORDERS
 from engine.outbox import Claim, NeedsRead
 from engine.smtp import InDoubt
@@ -127,9 +128,45 @@ def test_the_reps_own_hand_stops_the_clock_too_and_the_draft_goes_away(there: Of
     assert (referral.state, referral.answered_at) == ("contacted", there.now)
 
 
-def test_what_the_rep_knows_by_themselves_is_no_alert(there: Office) -> None:
-    from engine import inbox
+def test_the_clock_runs_from_when_the_introduction_came_and_until_the_answer_left(there: Office) -> None:
+    ask = there.enroll(DANA, "ask", override="she told me so")
+    (mail,) = there.work()
+    came = there.now + timedelta(hours=1)
+    there.later(days=3)  # the daemon stood still over a long weekend
+    words = f"Barry, meet Sam, who helped us with the closing. Sam, meet Barry Jones <{BARRY}>."
+    whom = {"To": f"Barry Jones <{BARRY}>", "Cc": SAM, "subject": "Barry and Sam"}
+    there.hear(words, to=mail, received_at=came, **whom)
+    (alert,) = tick(there)
+    assert there.of(ask).outcome == "introduced" and "on 02 March, 10:00" in alert.text
+    referral = there.store.referrals()[0]
+    assert referral.introduced_at == came
+    earlier = there.mail("Shall we talk, Barry?", SAM, To=BARRY, subject="Hello")
+    there.receive(earlier, folder="Sent", kind="sent", received_at=came - timedelta(minutes=5))
+    assert there.store.referrals()[0].waits, "what was written before is no answer to it"
+    there.receive(there.mail("Good to meet you, Barry.", SAM, To=BARRY), folder="Sent", kind="sent",
+                  received_at=came + timedelta(minutes=20))  # fmt: skip
+    assert there.store.referrals()[0].answered_at == came + timedelta(minutes=20)
 
+
+@pytest.mark.parametrize("word", ["met", "won", "lost"])
+def test_a_mark_of_the_rep_withdraws_the_draft_that_answers_the_introduction(there: Office, word: str) -> None:
+    introduced(there)
+    assert [d.recipient for d in outbox.drafts(there.inst)] == [BARRY]
+    assert f"answer: stopped: {word}" in inbox.mark(there.inst, BARRY, word, {}, there.now)
+    assert outbox.drafts(there.inst) == [] and there.of("answer").outcome == word
+    assert not [task for task in there.store.open_tasks() if task.enrollment == there.of("answer").id]
+
+
+def test_nobody_is_asked_any_more_for_an_introduction_to_somebody_who_was_met(there: Office) -> None:
+    there.enroll(DANA, "intro", prospect=BARRY_PERSON)
+    there.enroll(DANA, "nudge")
+    there.run(days=1)
+    set_referral(there.inst, there.of("intro"), Person("Barry Jones", BARRY), "named", "", there.now)
+    inbox.mark(there.inst, BARRY, "met", {}, there.now)
+    assert there.of("intro").outcome == "met" and there.state("nudge") is State.ACTIVE
+
+
+def test_what_the_rep_knows_by_themselves_is_no_alert(there: Office) -> None:
     there.confirmed(DANA)
     inbox.mark(there.inst, DANA, "introduced", {"prospect": f"Barry Jones <{BARRY}>"}, there.now)
     assert tick(there) == []

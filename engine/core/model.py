@@ -252,7 +252,8 @@ class OutboxMessage:
 
 @dataclass(frozen=True)
 class InboundMessage:
-    """One message that was read in a rep's mailbox, with what was decided and by which rules. `text` is empty once its time
+    """One message that was read in a rep's mailbox, with what was decided and by which rules. It was read at `received_at`, and
+    the mailbox had it at `arrived_at`, where the server says so. `text` is empty once its time
     (`keep_bodies`) is over, and for mail that concerns no enrollment."""
 
     id: str
@@ -275,6 +276,7 @@ class InboundMessage:
     settled_at: datetime | None = None
     thread: str = ""
     refs: str = ""
+    arrived_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
--- name: add_inbound(id, mailbox, folder, uidvalidity, uid, message_id, digest, received_at, sender, subject, event, rule, matched, enrollment, contact, text, decision, settled_at, thread, refs)
+-- name: add_inbound(id, mailbox, folder, uidvalidity, uid, message_id, digest, received_at, sender, subject, event, rule, matched, enrollment, contact, text, decision, settled_at, thread, refs, arrived_at)
 INSERT INTO inbound (id, mailbox, folder, uidvalidity, uid, message_id, digest, received_at, sender, subject, event,
-  rule, matched, enrollment, contact, text, decision, settled_at, thread, refs)
+  rule, matched, enrollment, contact, text, decision, settled_at, thread, refs, arrived_at)
 VALUES (:id, :mailbox, :folder, :uidvalidity, :uid, :message_id, :digest, :received_at, :sender, :subject, :event,
-  :rule, :matched, :enrollment, :contact, :text, :decision, :settled_at, :thread, :refs)
+  :rule, :matched, :enrollment, :contact, :text, :decision, :settled_at, :thread, :refs, :arrived_at)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
