@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,17 +20,20 @@ from engine.config import Mailbox
 from engine.core import compose
 from engine.core.calendar import NeverOpens
 from engine.core.machine import find, sends
-from engine.core.model import Alert, Contact, InboundMessage, Item, OutboxMessage, OutboxState, Person, Referral
+from engine.core.model import Alert, Contact, InboundMessage, Item, OutboxMessage, OutboxState, Person, Referral, Task
 from engine.core.orders import MARKER, WORDS, Order, objection, read_orders
 from engine.core.render import Rendered, RenderError, Templates
 from engine.core.sandbox import clean
 from engine.core.schedule import Slot, last_slot, next_slot
 from engine.core.words import day_text, handles, length_text
 from engine.core.words import language as words_of
+from engine.database import Unusable
 from engine.enrollments import finish_task
 from engine.errors import UserError
 from engine.installation import Installation
 from engine.letters import desk_token, write
+
+log = logging.getLogger("whoelse")
 
 #: Of a morning that was slept through there is no digest.
 DIGEST_LATE = timedelta(hours=6)
@@ -110,13 +114,35 @@ def advance(inst: Installation, now: datetime) -> datetime | None:
 
     Returns when the next digest comes (UTC), None when there is none."""
     for row in inst.store.waiting_orders():
-        settle(inst, row, now)
+        with _alone(inst, row.mailbox, f"your answer to {row.subject!r} was not settled to its end", row.id, now):
+            settle(inst, row, now)
+        inst.store.end_orders(row, "not settled to its end: a fault of whoelse")  # nothing, where it is settled
     if inst.store.setting(outbox.BRAKE) is None:
         for referral in inst.store.unalerted(now - ALERT_LATE):
-            _alert(inst, referral, now)
+            what = f"no letter tells you of the introduction of {referral.prospect.name or referral.prospect.email}"
+            with _alone(inst, referral.rep, what, referral.id, now):
+                _alert(inst, referral, now)
         _digests(inst, now)
     times = {(m.digest, inst.config.place(m).zone) for m in inst.config.mailboxes if m.digest}
     return min((slot.at for cron, zone in times if (slot := next_slot(cron, zone, now))), default=None)
+
+
+@contextlib.contextmanager
+def _alone(inst: Installation, rep: str, what: str, cause: str, now: datetime) -> Iterator[None]:
+    """A fault of ours in one letter holds up no other: it is logged, and becomes a task of the rep's, once for each `cause`. A store
+    that fails is no fault of the letter."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except Exception as error:
+        with inst.store.transaction():
+            if not inst.store.fire_slot("desk fault", cause, "", now):
+                return
+            title = f"A fault of whoelse: {what}"
+            note = f"{type(error).__name__}: {error}. The log has more. See what waits: whoelse status"
+            inst.store.add_task(Task("", "fault", rep, "", "", title, note, now, urgent=True, note=note))
+        log.exception("%s: %s", rep, what)
 
 
 # --- items -----------------------------------------------------------------------------------------------------------
@@ -236,7 +262,11 @@ def _digests(inst: Installation, now: datetime) -> None:
             time = (mailbox.digest, inst.config.place(mailbox).zone)
             if time not in slots:
                 slots[time] = last_slot(*time, now)
-            reached[mailbox.address] = _digest_due(inst, mailbox, slots[time], before.get(mailbox.address), now)
+            reached[mailbox.address] = before.get(mailbox.address, "")
+            with _alone(
+                inst, mailbox.address, "there is no digest this morning", f"{mailbox.address} {slots[time]}", now
+            ):
+                reached[mailbox.address] = _digest_due(inst, mailbox, slots[time], before.get(mailbox.address), now)
     if reached != before:
         inst.store.set_setting(REACHED, json.dumps(reached))
 
@@ -494,6 +524,11 @@ def _carried_out(inst: Installation, row: InboundMessage, order: Order, items: S
             return said
     except UserError as error:
         return f"{order.line}: not done: {error}"
+    except Unusable:
+        raise
+    except Exception as error:  # a fault of ours in one order holds up no other
+        log.exception("%s: the order %r failed", row.mailbox, order.line)
+        return f"{order.line}: not done: a fault of whoelse ({type(error).__name__}: {error}); do it by hand"
 
 
 def _meant(order: Order, items: Sequence[Item]) -> Item | str:

@@ -381,6 +381,55 @@ def test_an_order_that_was_carried_out_is_not_carried_out_again(there: Office) -
     assert "settled before" in said(there, digest, "1 confirmed")
 
 
+def test_a_fault_in_one_order_is_told_and_holds_up_no_other(there: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    digest = waiting(there)
+    monkeypatch.setitem(desk.VERBS, "answer", breaks)
+    word = said(there, digest, "1 declined\n2 approve")
+    assert "1 declined: not done: a fault of whoelse (RuntimeError: a bug)" in word and ": approve" in word
+    assert approved(there) and len(there.store.open_inbound()) == 1, "and what failed still waits"
+
+
+def test_a_fault_in_one_answer_holds_up_none_behind_it(there: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(text: str) -> Any:
+        if "declined" in text:
+            raise RuntimeError("a bug")
+        return read(text)
+
+    digest, read = waiting(there), desk.read_orders
+    monkeypatch.setattr(desk, "read_orders", breaks)
+    there.hear("1 declined", sender=SAM, to=digest)
+    there.hear("2 approve", sender=SAM, to=digest)
+    (word,) = tick(there)
+    assert ": approve" in word.text and approved(there) and not there.store.waiting_orders()
+    (task,) = [task for task in there.store.open_tasks() if task.kind == "fault"]
+    assert task.rep == SAM and task.urgent and "was not settled to its end" in task.title and "a bug" in task.text
+    assert tick(there) == [] and "A fault of whoelse" in morning(there).text
+
+
+def test_a_fault_in_one_rep_s_letter_is_told_once_and_the_other_gets_theirs(
+    there: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(inst: Any, mailbox: Any, *rest: Any) -> None:
+        if mailbox.address == SAM:
+            raise RuntimeError("a bug")
+        digest(inst, mailbox, *rest)
+
+    digest = desk._digest
+    monkeypatch.setattr(desk, "_digest", breaks)
+    for rep, whom in ((SAM, DANA), (KIM, "sue@harbour.test")):
+        first = there.enroll(whom, "nudge", rep=rep)
+        there.work()
+        there.hear("Let me think about it.", sender=whom, to=there.rows(first)[0], mailbox=rep, To=rep)
+    tick(there)
+    there.now = there.now.replace(hour=7, minute=31) + timedelta(days=1)
+    letters = [*tick(there), *tick(there)]
+    assert [m.mailbox for m in letters if m.template == "digest"] == [KIM]
+    assert [task.rep for task in there.store.open_tasks() if task.kind == "fault"] == [SAM]
+
+
 def test_an_approval_is_for_the_words_that_were_shown(there: Office) -> None:
     digest = waiting(there)
     there.inst = replace(there.inst, library=books(outreach="---\nsubject: A word\n---\nSomething else altogether.\n"))
