@@ -129,8 +129,8 @@ def advance(inst: Installation, now: datetime) -> datetime | None:
 
 @contextlib.contextmanager
 def _alone(inst: Installation, rep: str, what: str, cause: str, now: datetime) -> Iterator[None]:
-    """A fault of ours in one letter holds up no other: it is logged, and becomes a task of the rep's, once for each `cause`. A store
-    that fails is no fault of the letter."""
+    """A fault of ours in one letter holds up no other: it is logged, and becomes a task of the rep's, once for each `cause`. A
+    store that fails is no fault of the letter."""
     try:
         yield
     except Unusable:

@@ -269,7 +269,7 @@ def write(inst: Installation, enrollment: Enrollment, message: OutboxMessage, no
     contact = recipient_of(inst, enrollment, sequence, step)
     to = Person(contact.name, contact.email) if contact else Person(rep.name, rep.address)
     thread = thread_of(inst, enrollment, sequence, step, message.id)
-    before = inst.store.in_thread(thread)
+    before = _seen(inst, enrollment, contact, thread)
     names = (enrollment.id, step.id, message.visit, message.attempt)
     domain = rep.address.rpartition("@")[2]
     message_id = compose.message_id(inst.key, *names, domain)
@@ -323,6 +323,16 @@ def thread_of(inst: Installation, enrollment: Enrollment, sequence: Sequence, st
             message = inst.store.inbound_message(enrollment.cause or _cause(inst, enrollment))
             return (message.thread if message else "") or enrollment.thread
     return enrollment.id
+
+
+def _seen(inst: Installation, enrollment: Enrollment, contact: Contact | None, thread: str) -> list[ThreadMail]:
+    """What the recipient has of a thread: what they got or wrote, and what began this enrollment. An introduction is answered
+    to two people, and neither has what the other was told."""
+    mails = inst.store.in_thread(thread)
+    if contact is None or all(mail.contact == contact.id for mail in mails):
+        return mails
+    began = enrollment.cause or _cause(inst, enrollment)
+    return [mail for mail in mails if mail.contact == contact.id or mail.id == began]
 
 
 def _cause(inst: Installation, enrollment: Enrollment) -> str:

@@ -69,10 +69,11 @@ class Told:
 
 @dataclass(frozen=True)
 class ThreadMail:
-    """One message of a thread, ours or theirs; `refs` is their References header."""
+    """One message of a thread, ours or theirs; `contact` is who got or wrote it, `refs` their References header."""
 
     at: datetime
     id: str
+    contact: str
     message_id: str
     own_id: str
     subject: str

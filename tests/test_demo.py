@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import smtplib
 import socket
 import sys
@@ -208,6 +209,16 @@ def test_the_summary_shows_the_sequences_at_work_the_funnel_and_the_graph(played
     told = " ".join(summary.split())
     assert "asked 3" in told and "introduced 1" in told and "won 1" in told
     assert "Dana Reyes, Acme Tools └─ Barry Jones" in told and "introduced, won" in told
+    assert "answered within 30 minutes of the introduction: 1 of 1" in told and "Barry: met" in told
+
+
+def test_who_was_introduced_is_answered_within_minutes_and_no_draft_lies_for_a_day(
+    played: tuple[Path, int, str],
+) -> None:
+    _, _, said = played
+    told = " ".join(said.split())
+    assert re.search(r"11:12 Sam \$ whoelse drafts approve \w{4} .* 11:12 → Barry “Shall we talk for 20 minutes", told)
+    assert "has waited for a day" not in told
 
 
 def test_what_is_told_says_who_got_what_what_came_back_and_what_was_decided(played: tuple[Path, int, str]) -> None:
@@ -231,8 +242,9 @@ def test_the_kept_project_holds_config_store_and_all_mail(played: tuple[Path, in
     store.close()
     emails = sum(len(role.ending.emails) for role in CAST)
     assert len(sent) == emails - 1  # the one that came back counts as refused
-    answers = 6 + 1  # Dana's four, the introduction in two mailboxes; the bounce
-    assert len(list((folder / "mail").glob("*.eml"))) == emails + answers + 1
+    answers = 6 + 1 + 1  # Dana's four, the introduction in two mailboxes; the bounce; Barry's
+    copies = 1  # of the answer to Barry, to Dana in Bcc
+    assert len(list((folder / "mail").glob("*.eml"))) == emails + answers + copies + 1
     assert (folder / "secret.key").stat().st_mode & 0o077 == 0
     assert (folder / "password").stat().st_mode & 0o077 == 0
     assert str(folder) in said.replace("\n", "")

@@ -119,6 +119,19 @@ def test_the_draft_is_approved_by_answering_the_alert(there: Office) -> None:
     assert referral.answered_at == referral.contacted_at == there.now and not referral.waits
 
 
+def test_the_answer_to_an_introduction_names_nothing_that_its_reader_has_not(there: Office) -> None:
+    """Dana is thanked in the same thread, and Barry must not be answered to an email that he never got."""
+    alert = introduced(there)
+    there.work()
+    introduction = next(row for row in there.store.recent_inbound(9) if row.event == "introduced")
+    thanks = there.rows("thanks")[0]
+    assert thanks.state is OutboxState.SENT and thanks.thread == introduction.thread
+    there.later(minutes=5)
+    said(there, alert, "approve")
+    head = message_from_bytes(there.rows("answer")[0].raw)
+    assert head["In-Reply-To"] == introduction.message_id and thanks.message_id not in head["References"]
+
+
 def test_the_reps_own_hand_stops_the_clock_too_and_the_draft_goes_away(there: Office) -> None:
     introduced(there)
     there.later(minutes=10)

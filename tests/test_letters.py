@@ -109,7 +109,7 @@ def test_an_own_field_never_hides_who_somebody_is() -> None:
 
 
 def mail(id: str, own: str = "", refs: str = "") -> ThreadMail:
-    return ThreadMail(MONDAY, id, f"<{id}@demo.test>", own and f"<{own}@demo.test>", "Hello", refs)
+    return ThreadMail(MONDAY, id, "dana", f"<{id}@demo.test>", own and f"<{own}@demo.test>", "Hello", refs)
 
 
 def test_references_name_the_thread_oldest_first_each_once_and_our_own_id_before_the_first() -> None:

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from engine import inbox, triggers
+from engine import inbox, outbox, triggers
 from engine.clock import JumpClock
 from engine.core.model import Contact, Enrollment, Task
 from engine.core.needs import Refusal
+from engine.core.words import handles
 from engine.daemon import Daemon
 from engine.demo.people import bounce, opened, send
 from engine.demo.story import REP, RepTurn, Role, Script, Turn
@@ -62,7 +63,8 @@ class Conductor:
         """From the first enrollment to the script's end. Raises UserError when the daemon does not come to rest."""
         await self._rest()
         for role in self._script.cast:
-            self._enroll(role)
+            if role.sequence:
+                self._enroll(role)
         while True:
             self._daemon.poke()
             due = await self._rest()
@@ -162,14 +164,21 @@ class Conductor:
     def _put_to_rep(self, task: Task) -> None:
         for turn in self._script.rep_turns:
             if turn.task == task.kind:
-                self._plan(self._clock.now() + turn.after, self._mark(task, turn))
+                self._plan(self._clock.now() + turn.after, self._says(task, turn))
 
-    def _mark(self, task: Task, turn: RepTurn) -> Callable[[], None]:
-        def mark() -> None:
+    def _says(self, task: Task, turn: RepTurn) -> Callable[[], None]:
+        def say() -> None:
             enrollment, now = self._inst.store.enrollment(task.enrollment), self._clock.now()
             assert enrollment is not None
             prospect = enrollment.variables["prospect"]["email"]
-            inbox.mark(self._inst, prospect, turn.mark, {}, now)
-            self._told(RepDid(now, f"whoelse mark {prospect} {turn.mark}", turn.why))
+            if turn.word == "approve":
+                drafts = outbox.drafts(self._inst)
+                draft = next(draft for draft in drafts if draft.recipient == prospect)
+                outbox.approve(self._inst, draft, now)
+                command = f"whoelse drafts approve {handles(d.id for d in drafts)[draft.id]}"
+            else:
+                inbox.mark(self._inst, prospect, turn.word, {}, now)
+                command = f"whoelse mark {prospect} {turn.word}"
+            self._told(RepDid(now, command, turn.why))
 
-        return mark
+        return say

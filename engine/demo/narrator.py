@@ -20,7 +20,7 @@ from engine.demo.story import COMPANY, DECIDED, PURPOSE, REP, SEQUENCES, WHY, ZO
 from engine.demo.verdict import Verdict, emails_to, enrollments
 from engine.installation import Installation
 from engine.origins import branch_lines, tree
-from engine.reports import STAGES, funnel, past
+from engine.reports import STAGES, funnel, past, speeds
 from engine.store import Told
 
 DATE_WIDTH, TIME_WIDTH, WHO_WIDTH = 11, 6, 9
@@ -162,6 +162,7 @@ class Narrator:
         say()
         say(Text("What came of it", "bold"))
         say(_funnel(inst))
+        say(_speed(inst, self._script.end), highlight=False)
         say(Text("  whoelse report says it by rep, sequence and month, or as a page for the browser", "dim"))
         say()
         say(Text("Who introduced whom", "bold"))
@@ -214,6 +215,14 @@ def _funnel(inst: Installation) -> Table:
             bar = Text("█" * (number * BAR_PER_CLIENT), "green" if stage == "won" else "cyan")
             table.add_row("", stage, str(number), bar)
     return table
+
+
+def _speed(inst: Installation, now: datetime) -> str:
+    """How fast whoever was introduced had an answer."""
+    soon = [speed.soon for speed in speeds(inst, now)]
+    return (
+        f"  answered within 30 minutes of the introduction: {sum(s.count for s in soon)} of {sum(s.of for s in soon)}"
+    )
 
 
 def _mark(good: bool) -> Text:

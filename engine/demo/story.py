@@ -19,7 +19,15 @@ REP = Client("Sam Carter", "sam@brightside.example", ("Sam Carter", COMPANY))
 BARRY = Client("Barry Jones", "barry.jones@northwind.example", ("Barry Jones", "Northwind"))
 IDEAL_CLIENT = "building firms with 20 to 200 people"
 PROBLEM = "tenders that take weeks to put together"
-SEQUENCES = ("value_review", "ask", "intro_template", "follow_up_1_1_1", "thank_you", "referral_update")
+SEQUENCES = (
+    "value_review",
+    "ask",
+    "intro_template",
+    "follow_up_1_1_1",
+    "thank_you",
+    "introduction_answer",
+    "referral_update",
+)
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class RepTurn:
-    """`after` a task of this kind came onto the rep's list, the rep says this about the prospect (`whoelse mark`)."""
+    """`after` a task of this kind came onto the rep's list, the rep says this about the prospect (`whoelse mark`), or with
+    `approve` lets the draft to them go."""
 
     task: str
     after: timedelta
-    mark: str
+    word: str
     why: str
 
 
@@ -58,7 +67,8 @@ class Role:
     """One client: what is known of them, the sequence that they are enrolled in, their script and the end of their story.
 
     `confirmed` says how the rep learned, before, that they are happy; empty where that is still to be found out. With a `moment`
-    (its name and data) nobody enrolls them: it starts what `sequences/triggers.yaml` says."""
+    (its name and data) nobody enrolls them: it starts what `sequences/triggers.yaml` says. Without a sequence they are no client
+    yet: somebody will introduce them."""
 
     client: Client
     company: str
@@ -170,8 +180,25 @@ PETRA = Role(
     Ending(("value_review/document",), {"value_review": "bounced"}, suppressed="bounced"),
     "one email came back, and nothing was sent there again",
 )
-CAST = (DANA, ULRICH, NOOR, PETRA)
+PROSPECT = Role(
+    BARRY,
+    "Northwind",
+    "is not a client yet: Dana will introduce him",
+    "",
+    {},
+    # Their first email is Dana's introduction.
+    (Turn(2, timedelta(hours=3), reply("Hi Sam,", "Gladly. Would Thursday at ten suit you?")),),
+    Ending(("introduction_answer/answer",), {"introduction_answer": "met"}),
+    "was answered 12 minutes after the introduction, met Sam, and is a client now",
+)
+CAST = (DANA, ULRICH, NOOR, PETRA, PROSPECT)
 REP_TURNS = (
+    RepTurn(
+        "thank_you/answer_prospect",
+        timedelta(minutes=12),
+        "approve",
+        "the answer to Barry was ready: Sam reads it and lets it go, within 30 minutes",
+    ),
     RepTurn("thank_you/progress", timedelta(hours=2), "met", "from this, Dana is told how it went"),
     RepTurn("thank_you/progress", timedelta(days=7), "won", "a client thanks to her: she hears of it at once"),
 )
@@ -192,6 +219,7 @@ WHY: Mapping[str, str] = {
     "follow_up_1_1_1/week_1": "1 week without it",
     "thank_you/thanks": "the thank-you, at once",
     "thank_you/update": "two weeks later, how it went",
+    "introduction_answer/answer": "read by Sam first; Dana is thanked, and in Bcc",
     "referral_update/news": "the loop back to whoever referred him",
 }
 
@@ -204,6 +232,7 @@ DECIDED: Mapping[tuple[str, str, str], str] = {
     ("ask", "declined", "named"): "that was everyone. The introduction goes on",
     ("ask", "declined", "declined"): "a no ends it. No second push",
     ("follow_up_1_1_1", "introduced", "introduced"): "introduced! No more nudging",
+    ("introduction_answer", "reply", ""): "a question is for a person: Sam takes it from here",
 }
 
 #: What each sequence is for.
@@ -213,6 +242,7 @@ PURPOSE: Mapping[str, str] = {
     "intro_template": "hands over an introduction that takes one click",
     "follow_up_1_1_1": "nudges after 1 day, 1 week, 1 month, until it is made",
     "thank_you": "thanks at once, and tells how it went",
+    "introduction_answer": "answers whoever was introduced, within minutes",
     "referral_update": "tells the referrer what became of it, good or bad",
 }
 

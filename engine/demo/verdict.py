@@ -10,9 +10,9 @@ from email.message import EmailMessage
 from imapclient import IMAPClient
 
 from engine.core.machine import find
-from engine.core.model import HUMAN, Enrollment, OutboxMessage
+from engine.core.model import HUMAN, Enrollment, OutboxMessage, OutboxState
 from engine.demo.people import Client, opened
-from engine.demo.story import Role, Script
+from engine.demo.story import REP, Role, Script
 from engine.demo.world import HOST, INBOX, MailWorld
 from engine.installation import Installation
 
@@ -48,7 +48,10 @@ def judge(script: Script, inst: Installation, world: MailWorld, password: str) -
         Rule("Every email arrived exactly once.", tuple(_once(script, inst, found))),
         Rule("No follow-up left after an answer had come.", tuple(_after_answers(script, inst))),
         Rule("Every conversation is one thread in the client's mail program.", tuple(_threads(script, world, found))),
-        Rule("Nobody but the clients heard from the engine.", tuple(_strangers(others, inst))),
+        Rule(
+            f"Nobody new heard from the engine before {REP.first_name} had read the email.",
+            tuple(_strangers(others, inst)),
+        ),
     )
     return Verdict(stories, rules)
 
@@ -69,6 +72,11 @@ def emails_to(inst: Installation, email: str) -> list[tuple[Enrollment, OutboxMe
     rows = [row for row in inst.store.outbox_to(contact.id) if row.sent_at] if contact else []
     of = {e.id: e for e in inst.store.all_enrollments()}
     return [(of[row.enrollment], row) for row in sorted(rows, key=lambda row: (row.sent_at, row.id))]
+
+
+def copies_to(inst: Installation, email: str) -> list[OutboxMessage]:
+    """What somebody got a copy of, in Bcc."""
+    return [row for row in inst.store.outbox_in(OutboxState.SENT) if email in row.bcc]
 
 
 def enrollments(inst: Installation, email: str) -> list[Enrollment]:
@@ -115,9 +123,9 @@ def _ended(outcomes: object, sequence: str) -> str:
 
 def _once(script: Script, inst: Installation, found: dict[str, list[EmailMessage]]) -> Iterable[str]:
     for role in script.cast:
-        sent = [row.message_id for _, row in emails_to(inst, role.client.email)]
-        inbox = found.get(role.client.email)
-        arrived = sent if inbox is None else [str(mail["Message-ID"]) for mail in inbox]
+        rows = [row for _, row in emails_to(inst, role.client.email)] + copies_to(inst, role.client.email)
+        sent, inbox = [row.message_id for row in rows], found.get(role.client.email)
+        arrived = sent if inbox is None else [str(mail["Message-ID"]) for mail in inbox if _from(mail, inst)]
         if sorted(arrived) != sorted(sent) or len(set(sent)) != len(sent):
             yield f"{role.client.first_name}'s mailbox holds {len(arrived)} emails, and {len(sent)} were sent"
 
@@ -143,11 +151,18 @@ def _threads(script: Script, world: MailWorld, found: dict[str, list[EmailMessag
                 yield f"“{mail['Subject']}” to {role.client.first_name} answers an email that is not there"
 
 
-def _strangers(others: list[tuple[Client, list[EmailMessage]]], inst: Installation) -> Iterable[str]:
+def _from(mail: EmailMessage, inst: Installation) -> bool:
+    """Whether it is a rep's, by hand or by the engine."""
     reps = {m.address for m in inst.config.mailboxes}
+    return any(sender.addr_spec in reps for sender in mail["From"].addresses)
+
+
+def _strangers(others: list[tuple[Client, list[EmailMessage]]], inst: Installation) -> Iterable[str]:
     for other, inbox in others:
-        if any(sender.addr_spec in reps for mail in inbox for sender in mail["From"].addresses):
-            yield f"{other.name} has got an email from the engine"
+        read = {row.message_id for _, row in emails_to(inst, other.email) if row.approved_at}
+        for mail in inbox:
+            if _from(mail, inst) and str(mail["Message-ID"]) not in read:
+                yield f"{other.name} has got “{mail['Subject']}”, which nobody had read"
 
 
 def written(client: Client, world: MailWorld) -> list[EmailMessage]:

@@ -119,10 +119,10 @@ RETURNING id;
 
 -- name: in_thread(thread)
 -- Both ways, oldest first: what References must name.
-SELECT sent_at AS at, id, message_id, own_id, subject, '' AS refs FROM outbox
+SELECT sent_at AS at, id, contact, message_id, own_id, subject, '' AS refs FROM outbox
 WHERE thread = :thread AND thread <> '' AND state = 'sent'
 UNION ALL
-SELECT received_at AS at, id, message_id, '' AS own_id, subject, refs FROM inbound
+SELECT received_at AS at, id, contact, message_id, '' AS own_id, subject, refs FROM inbound
 WHERE thread = :thread AND thread <> ''
 ORDER BY at, id;
 
