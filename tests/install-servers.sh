@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs the real servers that the tests talk to, Dovecot, Postfix, PostgreSQL, and a mail program, Mutt (Debian packages).
+# Installs the real servers that the tests talk to, Dovecot, Postfix, PostgreSQL, a mail program, Mutt, and a browser, Chromium
+# (Debian packages).
 # Quick when all are there; without the right to install it says what to do and changes nothing.
 set -eu
 
-packages="dovecot-imapd dovecot-lmtpd dovecot-sieve postfix postgresql openssl mutt"
+packages="dovecot-imapd dovecot-lmtpd dovecot-sieve postfix postgresql openssl mutt chromium"
 missing=""
 for package in $packages; do
     if ! dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then

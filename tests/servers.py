@@ -46,6 +46,19 @@ __all__ = [
     "postgres",
 ]
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[str]:
+    """The path of a Chromium, under whichever name it is installed."""
+    found = next(filter(None, map(program, BROWSERS)), None)
+    if found is None:
+        require(BROWSERS[0])
+    assert found
+    yield found
+
+
 # --- Postfix -------------------------------------------------------------------------------------------------------------
 
 POSTFIX_MAIN = """

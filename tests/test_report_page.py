@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -31,7 +30,6 @@ from engine.reports import span
 
 there = office.one_office
 new_office = office.new_office
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 CHROMIUM_SECONDS = 120
 SPLIT = {"ask": """
 name: Ask
@@ -225,15 +223,16 @@ def test_the_command_writes_the_page_and_says_where(whoelse: Whoelse, tmp_path: 
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-def test_a_browser_shows_it_without_a_complaint_and_without_a_request(programme: Office, tmp_path: Path) -> None:
+def test_a_browser_shows_it_without_a_complaint_and_without_a_request(
+    programme: Office, chromium: str, tmp_path: Path
+) -> None:
     file, log = tmp_path / "report.html", tmp_path / "net.json"
     file.write_text(html(programme))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
              f"--log-net-log={log}", "--enable-logging=stderr", "--dump-dom"]  # fmt: skip
     ran = subprocess.run(
-        [CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=CHROMIUM_SECONDS, check=True
+        [chromium, *flags, file.as_uri()], capture_output=True, text=True, timeout=CHROMIUM_SECONDS, check=True
     )
     assert "Who introduced whom" in ran.stdout
     assert "CONSOLE" not in ran.stderr, ran.stderr
