@@ -1,4 +1,4 @@
-"""The fixtures that need a real server, mail program or browser: one of each server for the whole test run.
+"""The fixtures that need a real server: one of each for the whole test run.
 
 On a machine that lacks one, its tests are skipped with a sentence; on the build server (CI=true) they fail instead, so that
 nothing can pass there by not being run."""
@@ -83,10 +83,3 @@ def clicked(tmp_path: Path) -> Iterator[Callable[[str], EmailMessage]]:
     """Opens a link in a mail program, and gives the draft."""
     with contextlib.ExitStack() as stack:
         yield started(stack, mutt.mutt(tmp_path))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[str]:
-    """Where a browser is."""
-    with contextlib.ExitStack() as stack:
-        yield started(stack, servers.browser())

@@ -4,12 +4,13 @@ nothing to complain about."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import office
 import pytest
+import servers
+from conftest import started
 from office import DANA, KIM, LEE, MONDAY, SAM, Office
 from test_cli import Whoelse, inst, project, whoelse  # noqa: F401
 
@@ -220,6 +223,12 @@ def test_the_command_writes_the_page_and_says_where(whoelse: Whoelse, tmp_path: 
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chromium() -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        yield started(stack, servers.browser())
 
 
 @pytest.mark.real
