@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import mutt
 import servers
+
+from engine.__main__ import main
+from engine.config import load_config
+from engine.project import open_installation
 
 T = TypeVar("T")
 REP, CLIENT = "rep@demo.test", "dana@acme.test"
@@ -76,6 +81,32 @@ def postgres_url(server_dir: Path) -> Iterator[str]:
     """The URL of a running PostgreSQL, the same for the whole run: a test makes its own schema or database in it."""
     with contextlib.ExitStack() as stack:
         yield started(stack, servers.postgres(server_dir / "postgres"))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the environment of whoever runs the tests changes nothing."""
+    for name in ("WHOELSE_CONFIG", "WHOELSE_SECRET", "WHOELSE_STORE", "WHOELSE_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project straight after `init`, to be copied."""
+    folder = tmp_path_factory.mktemp("pristine") / "project"
+    assert main(["init", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first_store(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of such a project in which the first command has applied the library, to be copied: to read all of it over
+    takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("first") / "project"
+    shutil.copytree(pristine, folder)
+    begin = datetime(2026, 3, 2, tzinfo=UTC)
+    open_installation(load_config(folder / "config.yaml", {}), {}, begin, print).store.close()
+    return folder / "whoelse.db"
 
 
 @pytest.fixture

@@ -33,20 +33,11 @@ REVIEW = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pristine") / "project"
-    assert main(["init", str(folder)]) == 0
-    return folder
-
-
 @pytest.fixture
 def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own, straight after `init`, and the place where we stand."""
     folder = tmp_path / "project"
     shutil.copytree(pristine, folder)
-    for name in ("WHOELSE_CONFIG", "WHOELSE_SECRET", "WHOELSE_STORE", "WHOELSE_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,10 +53,8 @@ Whoelse = Callable[..., Ran]
 
 
 @pytest.fixture
-def whoelse(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Whoelse:
+def whoelse(capsys: pytest.CaptureFixture[str]) -> Whoelse:
     """Runs a command line and gives its exit code and what it printed."""
-    for name in ("WHOELSE_CONFIG", "WHOELSE_SECRET", "WHOELSE_STORE", "WHOELSE_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
 
     def run(*words: str) -> Ran:
         code = main(words)
@@ -66,17 +65,19 @@ def whoelse(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def project(tmp_path: Path, whoelse: Whoelse, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project straight after `init`, and the place where we stand."""
     folder = tmp_path / "project"
-    assert whoelse("init", str(folder)).code == 0
+    shutil.copytree(pristine, folder)
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def inst(project: Path) -> Iterator[Installation]:
+def inst(project: Path, first_store: Path) -> Iterator[Installation]:
     """The same project by its verbs, to bring it into a state at a certain time."""
+    if not (project / "whoelse.db").exists():
+        shutil.copy(first_store, project)
     opened = open_installation(load_config(project / "config.yaml", {}), {}, MONDAY, print)
     yield opened
     opened.store.close()

@@ -1,5 +1,6 @@
 """What starts sequences by itself: moments, referrals, schedules, yearly dates. Each acts once, whatever comes twice, stops in between
 or runs beside it, on any night on which clocks change."""
+# ruff: noqa: F811  (fixtures of other files)
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ import office
 import pytest
 import servers
 from office import BARRY, CONFIG, DANA, KIM, LEE, MONDAY, SAM, Office
+from test_cli import project  # noqa: F401
 from world import world
 
 from engine import inbox, triggers
@@ -786,17 +788,6 @@ def test_a_referral_acts_once_for_four_daemons(shared: Office, either_url: str) 
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    folder = tmp_path / "project"
-    assert main(["init", str(folder)]) == 0
-    monkeypatch.chdir(folder)
-    for name in ("WHOELSE_CONFIG", "WHOELSE_SECRET", "WHOELSE_STORE"):
-        monkeypatch.delenv(name, raising=False)
-    capsys.readouterr()
-    return folder
 
 
 DANA_NEW = (

@@ -132,7 +132,7 @@ def _rules(config: Config, contact: Contact) -> list[str]:
     from engine.standing import rules
 
     try:
-        return rules(edited(config), contact, now())
+        return rules(working(config), contact, now())
     except UserError:
         return []
 
