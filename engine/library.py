@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -139,6 +140,7 @@ def pack(library: Library) -> str:
     return json.dumps(dict(library.sources), ensure_ascii=False)
 
 
+@functools.lru_cache(maxsize=2)
 def unpack(packed: str) -> Library:
-    """A library that the store kept: it was free of errors when it was applied."""
+    """A library that the store kept: it was free of errors when it was applied. Who unpacks it again gets the same one."""
     return parse(json.loads(packed))[0]

@@ -99,14 +99,14 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first_store(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of such a project in which the first command has applied the library, to be copied: to read all of it over
-    takes longer than most tests."""
+def first_project(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One in which the first command has applied the library, to be copied: to look for faults in all of it takes longer than
+    most tests."""
     folder = tmp_path_factory.mktemp("first") / "project"
     shutil.copytree(pristine, folder)
     begin = datetime(2026, 3, 2, tzinfo=UTC)
     open_installation(load_config(folder / "config.yaml", {}), {}, begin, print).store.close()
-    return folder / "whoelse.db"
+    return folder
 
 
 @pytest.fixture

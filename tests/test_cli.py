@@ -65,19 +65,17 @@ def whoelse(capsys: pytest.CaptureFixture[str]) -> Whoelse:
 
 
 @pytest.fixture
-def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project straight after `init`, and the place where we stand."""
+def project(first_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project straight after `init` and a first command, and the place where we stand."""
     folder = tmp_path / "project"
-    shutil.copytree(pristine, folder)
+    shutil.copytree(first_project, folder)
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def inst(project: Path, first_store: Path) -> Iterator[Installation]:
+def inst(project: Path) -> Iterator[Installation]:
     """The same project by its verbs, to bring it into a state at a certain time."""
-    if not (project / "whoelse.db").exists():
-        shutil.copy(first_store, project)
     opened = open_installation(load_config(project / "config.yaml", {}), {}, MONDAY, print)
     yield opened
     opened.store.close()
