@@ -93,7 +93,6 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
     contact = recipient_of(inst, enrollment, sequence, step) if step else inst.store.contact(enrollment.contact)
     config = inst.config
     place = inst.place(contact, enrollment.rep)
-    quiet = quiet_until(inst, enrollment, contact, now)
 
     def refused(step: str, visit: int) -> int:
         states = [(m.step, m.visit, m.state) for m in inst.store.outbox_of(enrollment.id)]
@@ -105,9 +104,8 @@ def facts(inst: Installation, enrollment: Enrollment, sequence: Sequence, now: d
         true=lambda source: holds(inst, enrollment, source, now),
         anchors=anchors(sequence, enrollment.variables),
         late_after=config.late_after,
-        quiet_until=quiet[0] if quiet else None,
-        quiet_why=quiet[1] if quiet else "",
         refused=refused,
+        quiet=lambda: quiet_until(inst, enrollment, contact, now),
     )
 
 

@@ -194,7 +194,7 @@ def _edited_steps(library: Library, sequence: Sequence, edited: set[str]) -> set
 
 def _written(library: Library, template: str) -> set[str]:
     """Everything that a template is made of; what its link says is part of it."""
-    more = library.templates.around(INTRODUCTION) if library.templates.mentions(template, INTRO_LINK) else ()
+    more = library.templates.around(INTRODUCTION) if INTRO_LINK in library.templates.names(template) else ()
     return {*library.templates.around(template), *more}
 
 

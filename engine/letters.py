@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import re
 from base64 import b32encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -80,60 +81,72 @@ def referral_values(inst: Installation, referral: Referral | None) -> dict[str, 
 
 def holds(inst: Installation, enrollment: Enrollment, condition: str, now: datetime) -> bool:
     """Whether an `if:` is true at `now` (UTC). Raises RenderError where it cannot be told."""
-    values = scene(inst, enrollment, now, link=INTRO_LINK in condition)
-    return bool(inst.library.templates.expression(condition, values))
+    return bool(inst.library.templates.expression(condition, scene(inst, enrollment, now)))
 
 
 def words(
     inst: Installation, enrollment: Enrollment, template: str, now: datetime, more: Mapping[str, Any] | None = None
 ) -> Rendered:
     """What a template says for this enrollment at `now` (UTC). Raises RenderError where it cannot be filled in."""
-    values = scene(inst, enrollment, now, more, link=inst.library.templates.mentions(template, INTRO_LINK))
-    return inst.library.templates.render(template, values, *tongue(inst, enrollment))
+    return inst.library.templates.render(template, scene(inst, enrollment, now, more), *tongue(inst, enrollment))
+
+
+class Scene(Mapping[str, Any]):
+    """Variables by name, each made when somebody asks for it: most conditions ask for one, and what does not use the
+    introduction must not fail by it."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self.makers = makers
+
+    def __getitem__(self, name: str) -> Any:
+        return self.makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.makers
+
+    def __len__(self) -> int:
+        return len(self.makers)
 
 
 def scene(
-    inst: Installation,
-    enrollment: Enrollment,
-    now: datetime,
-    more: Mapping[str, Any] | None = None,
-    link: bool = True,
-) -> dict[str, Any]:
-    """All variables that templates and conditions may use for this enrollment at `now` (UTC). Without `link` the one is left
-    out that is itself an email to fill in: what does not use it must not fail by it."""
+    inst: Installation, enrollment: Enrollment, now: datetime, more: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """All variables that templates and conditions may use for this enrollment at `now` (UTC)."""
     sequence = sequence_of(inst, enrollment)
-    rep = inst.rep(enrollment.rep)
     client = inst.store.contact(enrollment.client)
     holder = inst.store.contact(enrollment.contact)
-    variables = typed(sequence, enrollment.variables)
     prospect = enrollment.variables.get("prospect")
     if prospect is None and sequence.to == "prospect":
         prospect = contact_values(holder)
-    values = {
-        **variables,
-        "client": contact_values(client),
-        "prospect": prospect,
-        "rep": rep.values,
-        "company": {
+    known = {**typed(sequence, enrollment.variables), "prospect": prospect, **(more or {})}
+    makers: dict[str, Callable[[], Any]] = {
+        "client": lambda: contact_values(client),
+        "rep": lambda: inst.rep(enrollment.rep).values,
+        "company": lambda: {
             "name": client.company if client else "",
             "domain": client.email.rpartition("@")[2] if client else "",
         },
-        "referral": referral_values(inst, referral_of(inst, enrollment, prospect)),
-        "enrollment": {"sequence": sequence.name, "begun_at": enrollment.begun_at, "step": enrollment.step or ""},
-        "today": now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
-        "unsubscribe": unsubscribe_link(inst, enrollment, holder.email if holder else ""),
-        **(more or {}),
-    }
-    if link:
-        values[INTRO_LINK] = intro_link(inst, enrollment, values) if values["prospect"] else ""
-    return values
+        "referral": lambda: referral_values(inst, referral_of(inst, enrollment, prospect)),
+        "enrollment": lambda: {
+            "sequence": sequence.name, "begun_at": enrollment.begun_at, "step": enrollment.step or ""
+        },
+        "today": lambda: now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
+        "unsubscribe": lambda: unsubscribe_link(inst, enrollment, holder.email if holder else ""),
+        **{name: partial(known.get, name) for name in known},
+    }  # fmt: skip
+    introduction = Scene({**makers, INTRO_LINK: str})
+    return Scene({**makers, INTRO_LINK: lambda: intro_link(inst, enrollment, introduction)})
 
 
 def intro_link(inst: Installation, enrollment: Enrollment, values: Mapping[str, Any]) -> str:
-    """The one click: a mailto to the prospect with the rep in Cc and the words of templates/introduction.md."""
-    if not inst.library.templates.has(INTRODUCTION):
+    """The one click: a mailto to the prospect with the rep in Cc and the words of templates/introduction.md; empty without
+    a prospect."""
+    if not values["prospect"] or not inst.library.templates.has(INTRODUCTION):
         return ""
-    said = inst.library.templates.render(INTRODUCTION, {**values, INTRO_LINK: ""}, *tongue(inst, enrollment))
+    said = inst.library.templates.render(INTRODUCTION, values, *tongue(inst, enrollment))
     return compose.mailto(values["prospect"]["email"], enrollment.rep, said.subject, said.text)
 
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from engine.core.machine import RUNNING
 from engine.core.model import Contact, Enrollment, Event, OutboxMessage, State, Task
 from engine.database import Database, open_database
-from engine.store import Store, counted_ids
+from engine.store import Store, Suppression, counted_ids
 
+T = TypeVar("T")
 Action = Literal["email", "task", "start", "event"]
 #: Lines of the history that are moments by themselves; what a decision says is written down with the change that it made.
 SPOKEN = frozenset({"not_started", "referral", "value", "approved", "rejected", "deferred", "note"})
@@ -75,7 +76,7 @@ class Notebook(Store):
         self._ready: dict[str, datetime] = {}
         self._delays: dict[str, list[_Delay]] = {}
         self._unnamed: list[int] = []
-        self._people: dict[str, Contact | None] = {}
+        self._remembered: dict[tuple[str, str], Any] = {}
 
     def follows(self, enrollment: str) -> bool:
         """Whether time passes for it here."""
@@ -84,6 +85,7 @@ class Notebook(Store):
 
     def bring(self, enrollment: Enrollment) -> None:
         """One from another store: the rules see it, and it never moves."""
+        self._remembered.pop(("enrollment", enrollment.id), None)
         still = replace(enrollment, next_at=None)
         if enrollment.state in RUNNING:
             state = State.WAITING if enrollment.state is State.WAITING else State.HELD
@@ -115,26 +117,44 @@ class Notebook(Store):
             self.moments[number] = replace(self.moments[number], subject=subject(self.moments[number]))
         self._unnamed.clear()
 
-    # --- people, who are asked for again and again -------------------------------------------------------------------
+    # --- what is asked for again and again, and nobody else can change -----------------------------------------------
+
+    def forget(self) -> None:
+        """What was written last was taken back."""
+        self._remembered.clear()
+
+    def _once(self, what: str, key: str, read: Callable[[str], T]) -> T:
+        if (what, key) not in self._remembered:
+            self._remembered[what, key] = read(key)
+        return self._remembered[what, key]  # type: ignore[no-any-return]
+
+    def enrollment(self, id: str, lock: bool = False) -> Enrollment | None:
+        return self._once("enrollment", id, super().enrollment)
 
     def contact(self, id: str) -> Contact | None:
-        if id not in self._people:
-            self._people[id] = super().contact(id)
-        return self._people[id]
+        return self._once("contact", id, super().contact)
 
     def add_contact(self, contact: Contact) -> Contact:
         kept = super().add_contact(contact)
-        self._people.pop(kept.id, None)
+        self._remembered.pop(("contact", kept.id), None)
         return kept
 
     def save_contact(self, contact: Contact) -> None:
         super().save_contact(contact)
-        self._people.pop(contact.id, None)
+        self._remembered.pop(("contact", contact.id), None)
+
+    def suppressed(self, address: str) -> Suppression | None:
+        return self._once("suppression", address, super().suppressed)
+
+    def suppress(self, address: str, reason: str, at: datetime, message: str = "") -> bool:
+        self.forget()  # it may be written in another way
+        return super().suppress(address, reason, at, message)
 
     # --- the verbs of the store that leave something to tell ---------------------------------------------------------
 
     def add_enrollment(self, enrollment: Enrollment) -> bool:
         self.known[enrollment.id] = enrollment
+        self._remembered.pop(("enrollment", enrollment.id), None)
         added = super().add_enrollment(self._still(enrollment))
         if not added:
             del self.known[enrollment.id]
@@ -143,7 +163,8 @@ class Notebook(Store):
     def save_enrollment(self, enrollment: Enrollment, was: int) -> bool:
         if before := self.known.get(enrollment.id):
             self._before[enrollment.id], self.known[enrollment.id] = before, enrollment
-        return super().save_enrollment(self._still(enrollment), was)
+        self._remembered["enrollment", enrollment.id] = still = self._still(enrollment)
+        return super().save_enrollment(still, was)
 
     def add_outbox(self, message: OutboxMessage) -> bool:
         if known := self.known.get(message.enrollment):

@@ -54,12 +54,11 @@ def open_store(config: Config) -> Store:
 def lint_library(config: Config, library: Library, problems: list[Problem]) -> list[Problem]:
     """Everything that is wrong with a library: what parsing found, and what shows only across files."""
     from engine.core.lint import lint, samples
-    from engine.library import template_sources
 
     given = [set(mailbox.variables) for mailbox in config.mailboxes]
     across = lint(
         library.sequences,
-        template_sources(library.sources),
+        library.templates,
         config.calendar.windows,
         library.triggers,
         library.sources,

@@ -213,11 +213,17 @@ class Simulation:
 
     def enroll(self, wish: Wish) -> Enrollment | list[Refusal]:
         """Enrolls somebody now."""
-        return enrollments.enroll(self.inst, wish, self.now)
+        entered = enrollments.enroll(self.inst, wish, self.now)
+        if not isinstance(entered, Enrollment):
+            self.book.forget()
+        return entered
 
     def run(self, until: datetime, answers: Sequence[Answer] = ()) -> None:
         """Lets time pass until `until` (UTC), or until nothing more can happen."""
-        pending = sorted(((self._when(a), n, a) for n, a in enumerate(answers)), key=lambda item: item[:2])
+        with self.book.transaction():  # nobody else looks into it
+            self._run(until, sorted(((self._when(a), n, a) for n, a in enumerate(answers)), key=lambda item: item[:2]))
+
+    def _run(self, until: datetime, pending: list[tuple[datetime, int, Answer]]) -> None:
         rounds = 0
         self._wakes = {address: self.book.next_queued_at(address) for address in self._epochs}
         while (at := self._next([w for w, _, _ in pending[:1]])) is not None and at <= until:

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.core.calendar import Window, parse_window
 from engine.core.lint import lint
 from engine.core.problem import Problem
+from engine.core.render import Templates
 from engine.core.sequence import Sequence, parse_sequence
 
 BROKEN = Path(__file__).parent / "broken"
@@ -58,7 +59,7 @@ def problems_of(name: str, text: str) -> list[Problem]:
     templates = {**templates, **_faulty(text)}
     return [
         *problems,
-        *lint({**sequences, sequence.key: sequence}, templates, WINDOWS, sources={**sources, file: text}),
+        *lint({**sequences, sequence.key: sequence}, Templates(templates), WINDOWS, sources={**sources, file: text}),
     ]
 
 

@@ -38,7 +38,7 @@ from engine.smtp import Accepted, InDoubt
 REP, DANA = "sam@consulting.example", "dana@acme.example"
 MONDAY = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 BARRY = "Barry Jones <barry@northwind.example>, Northwind"
-REVIEW = ("-v", "problems=Tenders took weeks", "-v", "results=Tenders out in two days")
+REVIEW = ("-v", "problems=Tenders took weeks", "-v", "results=Tenders out in two days", "-v", "problem=late tenders")
 DATE = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{1,2} [A-Z][a-z]{2} 20\d\d \d\d:\d\d"
 
 
@@ -358,7 +358,9 @@ def test_times_are_in_the_zone_of_the_person(project: Path, whoelse: Whoelse) ->
 
 
 def test_change_shows_the_dates_that_move_and_moves_them(project: Path, whoelse: Whoelse, inst: Installation) -> None:
-    enrolled(inst, "value_review", review_call="2099-03-12 10:00", problems=["late"], results=["on time"])
+    enrolled(
+        inst, "value_review", review_call="2099-03-12 10:00", problems=["late"], results=["on time"], problem="late"
+    )  # fmt: skip
     looked = whoelse("change", DANA, "value_review", "-v", "review_call=2099-03-19 10:00", "--dry-run")
     assert looked.code == 0 and "Nothing was changed" in looked.out
     ran = whoelse("change", DANA, "value_review", "-v", "review_call=2099-03-19 10:00")

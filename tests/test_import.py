@@ -167,7 +167,7 @@ def test_lists_stand_between_bars_or_semicolons_and_values_for_all_on_the_comman
     feed: Feed, store: Store
 ) -> None:
     table = "email,name,problems,results\nd@a.example,Dana,late tenders|slow closing; always,On time\n"
-    ran = feed(table, "-v", "review_call=2099-03-12 10:00", sequence="value_review")
+    ran = feed(table, "-v", "review_call=2099-03-12 10:00", "-v", "problem=late tenders", sequence="value_review")
     assert ran.code == 0, ran.out
     (made,) = store.all_enrollments()
     assert made.variables["problems"] == ["late tenders", "slow closing; always"]

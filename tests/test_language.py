@@ -4,11 +4,13 @@ the check of the whole project."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.config import load_config
 from engine.core.problem import Problem, has_errors
+from engine.core.sandbox import Sandbox
 from engine.core.sequence import parse_sequence, parse_triggers
 from engine.library import parse, read_sources
 from engine.project import lint_library
@@ -168,6 +170,27 @@ def test_a_condition_that_nobody_could_answer_is_told() -> None:
 )
 def test_what_only_looks_like_a_blank_is_left_alone(body: str) -> None:
     assert told(TOUCH, f"{SUBJECT}{body}\n") == []
+
+
+def test_of_a_template_that_is_missing_that_alone_is_told() -> None:
+    ask = TOUCH.replace("kind: touch", "kind: ask").replace("n: number", "ideal_client: text")
+    library, problems = parse({"sequences/x.yaml": ask})
+    assert [problem.code for problem in lint_library(EXAMPLE, library, problems)] == ["missing-template"]
+
+
+def test_whatever_is_checked_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile = Sandbox.compile
+
+    def counted(sandbox: Sandbox, source: Any, name: Any = None, *args: Any, **named: Any) -> Any:
+        compiled.append(name)
+        return compile(sandbox, source, name, *args, **named)
+
+    monkeypatch.setattr(Sandbox, "compile", counted)
+    library, problems = parse(read_sources(ROOT)[0])
+    assert not has_errors(lint_library(EXAMPLE, library, problems))
+    templates = [name for name in compiled if name and name != "<template>"]
+    assert len(templates) == len(set(templates)) > 100
 
 
 def test_of_a_file_that_is_not_utf_8_that_alone_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from broken_cases import WINDOWS, around, cases, expected_in, found_in
 from engine.core.lint import lint
 from engine.core.lint.project import Project
 from engine.core.problem import Problem, has_errors
+from engine.core.render import Templates
 from engine.core.sequence import Sequence, parse_sequence, parse_triggers
 
 ROOT = Path(__file__).parent.parent
@@ -35,13 +36,13 @@ def test_there_are_more_than_sixty_ways_to_break_a_file() -> None:
 
 def test_what_stands_around_the_broken_files_is_sound() -> None:
     sequences, templates, sources = around()
-    assert lint(sequences, templates, WINDOWS, sources=sources) == []
+    assert lint(sequences, Templates(templates), WINDOWS, sources=sources) == []
 
 
 def test_without_the_source_a_problem_stands_at_its_step() -> None:
     sequences, templates, sources = around()
     gone = {name: text for name, text in templates.items() if name != "plain"}
-    found = [problem for problem in lint(sequences, gone, WINDOWS) if "thanks" in problem.file]
+    found = [problem for problem in lint(sequences, Templates(gone), WINDOWS) if "thanks" in problem.file]
     assert [(problem.line, problem.column, problem.code) for problem in found] == [(7, 1, "missing-template")]
 
 
@@ -64,7 +65,7 @@ def trigger_problems(text: str, more: Mapping[str, str] | None = None) -> list[s
     file = "sequences/triggers.yaml"
     triggers, problems = parse_triggers(file, text)
     assert problems == []
-    found = lint(sequences, templates, WINDOWS, triggers, {**sources, file: text})
+    found = lint(sequences, Templates(templates), WINDOWS, triggers, {**sources, file: text})
     return [str(problem).removeprefix(f"{file}:") for problem in found]
 
 
@@ -122,8 +123,8 @@ def test_values_that_the_config_gives_are_not_missed() -> None:
     sequences, templates, _ = around()
     read = {"x": parse_sequence("sequences/x.yaml", text)[0], "asks": parse_sequence("sequences/asks.yaml", asks)[0]}
     both = {**sequences, **{key: found for key, found in read.items() if found}}
-    assert [p.code for p in lint(both, templates, WINDOWS)] == ["incomplete"]
-    assert lint(both, templates, WINDOWS, variables=["ideal_client"]) == []
+    assert [p.code for p in lint(both, Templates(templates), WINDOWS)] == ["incomplete"]
+    assert lint(both, Templates(templates), WINDOWS, variables=["ideal_client"]) == []
 
 
 def test_an_optional_value_may_be_used_where_the_step_asks_for_it() -> None:
@@ -134,7 +135,7 @@ def test_an_optional_value_may_be_used_where_the_step_asks_for_it() -> None:
     sequences, templates, _ = around()
     sequence = parse_sequence("sequences/x.yaml", text)[0]
     assert sequence is not None
-    assert lint({**sequences, "x": sequence}, templates, WINDOWS) == []
+    assert lint({**sequences, "x": sequence}, Templates(templates), WINDOWS) == []
 
 
 HEAD = "name: X\nkind: touch\nto: client\n"
@@ -156,6 +157,8 @@ SOUND = {
     + "steps: [{id: a, at: start + 30 days, email: plain}, {id: b, at: start + 1 month, email: plain}]\n",
     "an optional date may be an anchor": HEAD
     + "needs: {day: optional date}\nsteps: [{id: a, email: plain}, {id: b, at: day - 1 day, email: plain}]\n",
+    "what is asked for first is there for what starts": HEAD
+    + "needs: {prospect: optional person}\nsteps: [{id: a, if: prospect, start: thanks}]\n",
     "the referral is there where one asks first": HEAD
     + "steps: [{id: a, email: plain, if: referral and referral.state == 'won'}]\n",
 }
@@ -166,14 +169,16 @@ def test_what_is_sound_is_left_alone(text: str) -> None:
     sequences, templates, sources = around()
     sequence, problems = parse_sequence("sequences/x.yaml", text)
     assert sequence is not None, problems
-    found = lint({**sequences, "x": sequence}, templates, WINDOWS, sources={**sources, "sequences/x.yaml": text})
+    found = lint(
+        {**sequences, "x": sequence}, Templates(templates), WINDOWS, sources={**sources, "sequences/x.yaml": text}
+    )
     assert [str(problem) for problem in found] == []
 
 
 def test_a_translation_is_judged_like_the_original() -> None:
     sequences, templates, _ = around()
     german = templates["plain"].replace("client.first_name", "client.frist_name")
-    found = lint(sequences, {**templates, "plain.de": german}, WINDOWS)
+    found = lint(sequences, Templates({**templates, "plain.de": german}), WINDOWS)
     assert {(problem.file, problem.line, problem.code) for problem in found} == {
         ("templates/plain.de.md", 4, "unknown-variable")
     }
@@ -181,7 +186,9 @@ def test_a_translation_is_judged_like_the_original() -> None:
 
 def test_everything_is_told_once_and_in_order() -> None:
     sequences, templates, sources = around()
-    found = lint(sequences, {**templates, "plain": "Hi {{ cleint }} and {{ cleint }}"}, WINDOWS, sources=sources)
+    found = lint(
+        sequences, Templates({**templates, "plain": "Hi {{ cleint }} and {{ cleint }}"}), WINDOWS, sources=sources
+    )
     assert len(found) == len(set(found))
     assert found == sorted(found, key=lambda problem: (problem.file, problem.line, problem.column))
 
@@ -201,7 +208,7 @@ def check(sources: dict[str, str], templates: dict[str, str]) -> list[Problem]:
             if sequence:
                 sequences[sequence.key] = sequence
         problems += found
-    return [*problems, *lint(sequences, templates, WINDOWS, triggers, sources)]
+    return [*problems, *lint(sequences, Templates(templates), WINDOWS, triggers, sources)]
 
 
 def test_what_ships_is_without_a_fault() -> None:
@@ -225,7 +232,7 @@ def used_templates() -> dict[str, str]:
     """Those that a sequence names: the engine's own tasks are not filled by sequences."""
     read = [parse_sequence(file, text)[0] for file, text in SHIPPED.items() if "triggers" not in file]
     sequences = {sequence.key: sequence for sequence in read if sequence}
-    project = Project(sequences, TEMPLATES, WINDOWS, (), {}, frozenset())
+    project = Project(sequences, Templates(TEMPLATES), WINDOWS, (), {}, frozenset())
     return {w.template: TEMPLATES[w.template] for s in sequences.values() for w in project.written(s)}
 
 

@@ -260,7 +260,7 @@ def test_it_waits_when_the_window_has_closed_meanwhile() -> None:
 
 
 def test_it_waits_for_the_frequency_cap_and_then_for_the_window() -> None:
-    walk = Walk(ONE, quiet_until=datetime(2026, 3, 7, 12, tzinfo=UTC), quiet_why="heard from us").due().then(Leaving())
+    walk = Walk(ONE, quiet=lambda: (datetime(2026, 3, 7, 12, tzinfo=UTC), "heard from us")).due().then(Leaving())
     wait = walk.first(Wait)
     assert wait.until == datetime(2026, 3, 9, 9, tzinfo=UTC)
     assert wait.why == "heard from us; Sat 12:00: window business_hours closed"

@@ -528,6 +528,16 @@ def test_a_sample_of_an_unknown_sequence_says_which_there_are() -> None:
         sample_wish(installation(), "nothing", MONDAY)
 
 
+def test_what_was_refused_leaves_nothing_in_the_simulation() -> None:
+    simulation = Simulation(installation(), MONDAY)
+    entered = simulation.enroll(replace(FOLLOW_UP, contact={"name": "Dana Whitfield"}))
+    assert isinstance(entered, Enrollment)
+    refused = simulation.enroll(replace(FOLLOW_UP, contact={"name": "Dana Reyes"}))
+    assert isinstance(refused, list)
+    known = simulation.book.contact(entered.contact)
+    assert known == simulation.book.contact_at(DANA) and known.name == "Dana Whitfield"
+
+
 def test_sequences_that_start_each_other_for_ever_come_to_rest() -> None:
     again = "listen: 0 days\nsteps:\n  - {id: x, start: %s}\n"
     sources = {"one": again % "two", "two": "listen: 0 days\nsteps:\n  - {id: w, wait: 1 minutes, start: one}\n"}

@@ -83,7 +83,7 @@ def fillings_of(inst: Installation) -> Iterator[Filling]:
         assert isinstance(entered, Enrollment), entered
         for step in sequence.steps:
             if step.email or step.variants:
-                values = scene(inst, replace(entered, step=step.id), AT)
+                values = dict(scene(inst, replace(entered, step=step.id), AT))
                 yield (template_of(step, entered.contact), values, *tongue(inst, entered))
 
 

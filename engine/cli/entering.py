@@ -49,7 +49,7 @@ DANA = "whoelse enroll dana@acme.example"
     epilog=example(
         f"{DANA} value_review --name 'Dana Whitfield' --company Acme \\",
         "    -v review_call='2026-03-12 10:00' -v problems='Tenders took weeks' \\",
-        "    -v results='Tenders out in two days'",
+        "    -v results='Tenders out in two days' -v problem='tenders that take weeks'",
         f"{DANA} follow_up_1_1_1 -v prospect='Barry Jones <barry@northwind.example>' --dry-run",
         f"{DANA} value_review --from dana.yaml",
         "whoelse enroll --csv clients.csv value_review --dry-run",

@@ -212,19 +212,18 @@ Effect = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine must know beside the enrollment. `place` is the recipient's. `quiet_until` is set by the frequency cap.
+    """What the machine must know beside the enrollment. `place` is the recipient's.
 
-    `true` evaluates an `if:`, `refused` counts the refusals of a step's email at one visit. Anchors are the dates among the
-    variables, in UTC where they have a time."""
+    `true` evaluates an `if:`, `refused` counts the refusals of a step's email at one visit, `quiet` says until when the
+    frequency cap lets nothing out, and why. Anchors are the dates among the variables, in UTC where they have a time."""
 
     calendar: Calendar
     place: Place
     true: Callable[[str], bool]
     anchors: Mapping[str, date | datetime] = field(default_factory=dict)
     late_after: Duration = Duration(days=3, text="3 days")
-    quiet_until: datetime | None = None
-    quiet_why: str = ""
     refused: Callable[[str, int], int] = lambda step, visit: 0
+    quiet: Callable[[], tuple[datetime, str] | None] = lambda: None
 
 
 @dataclass(frozen=True)

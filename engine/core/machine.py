@@ -383,7 +383,8 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
     if step is None:
         gone = "was removed from the sequence"
         return _skip(sequence, enrollment, enrollment.step or "", now, facts, gone, Withdraw(gone))
-    moved = facts.calendar.opening(_window(sequence, step), (facts.place,), max(now, facts.quiet_until or now))
+    quiet_until, quiet_why = facts.quiet() or (now, "")
+    moved = facts.calendar.opening(_window(sequence, step), (facts.place,), max(now, quiet_until))
     latest = _latest(enrollment, sequence, step, facts)
     if latest and moved.at > latest:
         why = f"it would leave later than {step.until.text if step.until else ''}"
@@ -398,8 +399,7 @@ def _leaving(sequence: Sequence, enrollment: Enrollment, leaving: Leaving, now: 
         asked = _to(enrollment, State.ACTIVE, in_hand="draft", next_at=now + DRAFT_PATIENCE)
         return Decision(asked, (Draft(why),), f"{step.id}: {why}: the rep is asked")
     if moved.at > now:
-        quiet = facts.quiet_why if facts.quiet_until and facts.quiet_until > now else ""
-        why = "; ".join(filter(None, (quiet, *moved.reasons)))
+        why = "; ".join(filter(None, (quiet_why if quiet_until > now else "", *moved.reasons)))
         return Decision(enrollment, (Wait(moved.at, why),), why)
     return Decision(enrollment, (Go(),), "may go")
 

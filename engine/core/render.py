@@ -82,48 +82,49 @@ class _Loader(BaseLoader):
             raise TemplateNotFound(name, message=f'there is no template "{stem}"')
         ast = self.templates.parse(environment, known, subject=name.endswith(_SUBJECT))
         code = environment.compile(ast, name, self.templates.template(known).file)
-        return environment.template_class.from_code(environment, code, environment.make_globals(globals))
+        return environment.template_class.from_code(environment, code, environment.globals)
 
 
 class Templates:
     """All templates of an installation, each compiled once and kept. Safe to share between threads."""
 
     def __init__(self, sources: Mapping[str, str]) -> None:
-        """`sources` maps `follow_up_1_1_1/day_1` (with or without `.md`) to the text of the file."""
-        self._sources = {name.removesuffix(".md"): text for name, text in sources.items()}
+        """`sources` maps `follow_up_1_1_1/day_1` (with or without `.md`) to the text of the file; kept without."""
+        self.sources = {name.removesuffix(".md"): text for name, text in sources.items()}
         self._templates: dict[str, _Template] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._pages: dict[tuple[str, str], Page] = {}
-        self._expressions: dict[str, TemplateExpression] = {}
-        self._mentioned: dict[tuple[str, str], bool] = {}
+        self._expressions: dict[str, tuple[TemplateExpression, frozenset[str]]] = {}
+        self._trees: dict[tuple[str, bool], nodes.Template] = {}
+        self._names: dict[str, frozenset[str]] = {}
 
     # --- filling
 
     def has(self, name: str) -> bool:
         """Whether there is a template of that name."""
-        return name.removesuffix(".md") in self._sources
+        return name.removesuffix(".md") in self.sources
 
     def render(self, name: str, values: Mapping[str, Any], language: str = "", zone: str = "UTC") -> Rendered:
-        """The email that NAME, or NAME.de for the language "de" where there is one, makes of these values.
+        """The email that NAME, or NAME.de for the language "de" where there is one, makes of these values, of which only those
+        are asked for that it names.
 
         Times in the values appear in `zone` (an IANA name). Raises RenderError for anything missing or too much."""
         stem = name.removesuffix(".md")
-        tag = next((tag for tag in _tags(language) if f"{stem}.{tag}" in self._sources), "")
+        tag = next((tag for tag in _tags(language) if f"{stem}.{tag}" in self.sources), "")
         known = self.in_language(stem, tag)
         if known is None:
-            hint = did_you_mean(stem, self._sources)
+            hint = did_you_mean(stem, self.sources)
             raise RenderError(
                 Problem(f"{FOLDER}/{stem}.md", 1, 1, "missing-template", "there is no such template", hint)
             )
         for problem in self.template(known).problems:
             raise RenderError(problem)
-        local = ZoneInfo(zone)
-        given = {key: plain(value, key, local) for key, value in values.items()}
+        given = _given(values, self.names(stem), ZoneInfo(zone))
         with metered():
             try:
                 return self._filled(stem, tag, given, self.template(known).subject is not None)
             except Exception as error:  # a template can raise whatever its expressions can
-                raise RenderError(self._explained(error, known, given)) from error
+                raise RenderError(self._explained(error, known, values)) from error
 
     def _filled(self, stem: str, tag: str, given: dict[str, Any], has_subject: bool) -> Rendered:
         sandbox = self._sandbox(tag)
@@ -151,39 +152,45 @@ class Templates:
 
     def expression(self, source: str, values: Mapping[str, Any]) -> Any:
         """What an expression (`if: score >= 9`) gives for these values. Raises RenderError, its problem without a place."""
-        given = {key: plain(value, key, None) for key, value in values.items()}
+        try:
+            compiled, names = self._expression(source)
+        except TemplateSyntaxError as error:
+            raise RenderError(self._explained(error, "", values)) from error
+        given = _given(values, names, None)
         with metered():
             try:
-                result = self._expression(source)(given)
+                result = compiled(given)
             except Exception as error:  # as in render
-                raise RenderError(self._explained(error, "", given)) from error
+                raise RenderError(self._explained(error, "", values)) from error
         if isinstance(result, Undefined):
-            raise RenderError(self._explained(UndefinedError(result._undefined_message), "", given))
+            raise RenderError(self._explained(UndefinedError(result._undefined_message), "", values))
         return result
 
-    def _expression(self, source: str) -> TemplateExpression:
-        compiled = self._expressions.get(source)
-        if compiled is None:
+    def _expression(self, source: str) -> tuple[TemplateExpression, frozenset[str]]:
+        """It, compiled, with every name that stands in it."""
+        found = self._expressions.get(source)
+        if found is None:
             if len(self._expressions) >= SHAPES_MAX:
                 self._expressions.clear()
             compiled = self._sandbox("").compile_expression(source, undefined_to_none=False)
-            self._expressions[source] = compiled
-        return compiled
+            tree = Parser(self._sandbox(""), source, state="variable").parse_expression()
+            found = self._expressions[source] = compiled, variables.names(tree)
+        return found
 
     # --- files
 
     def in_language(self, stem: str, tag: str) -> str | None:
         """The name under which a template's text is known: the one in that language where there is one."""
         stem = stem.removesuffix(".md")
-        if tag and f"{stem}.{tag}" in self._sources:
+        if tag and f"{stem}.{tag}" in self.sources:
             return f"{stem}.{tag}"
-        return stem if stem in self._sources else None
+        return stem if stem in self.sources else None
 
     def template(self, known: str) -> _Template:
         """The template taken apart."""
         found = self._templates.get(known)
         if found is None:
-            found = self._templates[known] = _taken_apart(f"{FOLDER}/{known}.md", self._sources[known])
+            found = self._templates[known] = _taken_apart(f"{FOLDER}/{known}.md", self.sources[known])
         return found
 
     def parse(self, environment: Environment, known: str, subject: bool = False) -> nodes.Template:
@@ -199,6 +206,13 @@ class Templates:
             node.lineno = (node.lineno or 1) + above  # some nodes have none
         return parsed
 
+    def _tree(self, known: str, subject: bool = False) -> nodes.Template:
+        """The same, parsed once: to look at, for compiling changes a tree."""
+        found = self._trees.get((known, subject))
+        if found is None:
+            found = self._trees[known, subject] = self.parse(self._sandbox(""), known, subject)
+        return found
+
     def _sandbox(self, tag: str) -> Sandbox:
         sandbox = self._sandboxes.get(tag)
         if sandbox is None:
@@ -213,14 +227,14 @@ class Templates:
         known = name.removesuffix(".md")
         found = self.template(known)
         problems = list(found.problems)
-        for subject in (True, False):
+        for subject in (True, False) if found.subject else (False,):
             try:
-                parsed = self.parse(self._sandbox(""), known, subject)
+                parsed = self._tree(known, subject)
                 unknown = [*self._unknown_filters(parsed, found)]
                 problems += [*unknown, *self._bad_references(parsed, known)]
                 if not unknown:  # compiling would only find them again
-                    self._sandbox("").compile(parsed, known, found.file, raw=True)
-            except TemplateSyntaxError as error:
+                    self._sandbox("").get_template(known + (_SUBJECT if subject else ""))
+            except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
                 problems.append(self._explained(error, known, {}))
         return problems + _bad_markdown(found)
 
@@ -243,7 +257,7 @@ class Templates:
                 hint = 'write {% include "blocks/…" %} in an {% if %}'
                 yield Problem(*place, "dynamic-include", "the name of an included template must be a plain text", hint)
             elif not self.has(named) and not optional:
-                hint = did_you_mean(named.removesuffix(".md"), self._sources)
+                hint = did_you_mean(named.removesuffix(".md"), self.sources)
                 yield Problem(*place, "missing-template", f'there is no template "{named}"', hint)
             elif self._reaches(named.removesuffix(".md"), known):
                 yield Problem(
@@ -256,7 +270,7 @@ class Templates:
             known = waiting.pop()
             if known == target:
                 return True
-            if known not in seen and known in self._sources:
+            if known not in seen and known in self.sources:
                 seen.add(known)
                 parsed = self._readable(known)
                 names = variables.references(parsed.body) if parsed else []
@@ -269,13 +283,13 @@ class Templates:
         parsed = self._readable(name)
         return variables.uses(parsed, self._readable) if parsed else []
 
-    def mentions(self, name: str, variable: str) -> bool:
-        """Whether a template, in any language, or whatever it includes, may use a variable."""
-        found = self._mentioned.get((name, variable))
+    def names(self, name: str) -> frozenset[str]:
+        """Every name that stands in a template, in any language, or in whatever it includes: a variable, or one of its own."""
+        found = self._names.get(name)
         if found is None:
-            found = self._mentioned[name, variable] = any(
-                variable in self._sources[known] for known in self.around(name)
-            )
+            read = filter(None, map(self._readable, self.around(name)))
+            trees = [tree for parsed in read for tree in (parsed.body, parsed.subject) if tree]
+            found = self._names[name] = frozenset().union(*map(variables.names, trees))
         return found
 
     def around(self, name: str) -> Iterable[str]:
@@ -283,7 +297,7 @@ class Templates:
         waiting, seen = [name.removesuffix(".md")], set()
         while waiting:
             stem = waiting.pop()
-            for known in self._sources:
+            for known in self.sources:
                 if known in seen or not (known == stem or known.startswith(f"{stem}.")):
                     continue
                 seen.add(known)
@@ -295,12 +309,12 @@ class Templates:
 
     def _readable(self, name: str) -> Parsed | None:
         known = name.removesuffix(".md")
-        if known not in self._sources:
+        if known not in self.sources:
             return None
         found = self.template(known)
         try:
-            body = self.parse(self._sandbox(""), known)
-            subject = self.parse(self._sandbox(""), known, subject=True) if found.subject else None
+            body = self._tree(known)
+            subject = self._tree(known, subject=True) if found.subject else None
         except TemplateSyntaxError:
             return None
         return Parsed(found.file, found.lines, body, subject)
@@ -316,7 +330,7 @@ class Templates:
 
     def _explained(self, error: Exception, known: str, given: Mapping[str, Any]) -> Problem:
         """The problem that an exception is, at the innermost line of a template that it came through."""
-        files = {self.template(name).file: self.template(name).lines for name in self._sources}
+        files = {self.template(name).file: self.template(name).lines for name in self.sources}
         file, line = _place(error, files)
         if not file and known:
             found = self.template(known)
@@ -326,6 +340,11 @@ class Templates:
         name = re.search(r'"([^"]+)"|\'([^\']+)\'', message)
         column = _column(files.get(file, ()), line, (name[1] or name[2]) if name else "")
         return Problem(file, line, column, _code(error), message, hint)
+
+
+def _given(values: Mapping[str, Any], names: frozenset[str], zone: ZoneInfo | None) -> dict[str, Any]:
+    """Those of the values that are named, as a template may see them."""
+    return {name: plain(values[name], name, zone) for name in values if name in names}
 
 
 def _tags(language: str) -> tuple[str, ...]:

@@ -124,6 +124,12 @@ def references(tree: nodes.Template) -> list[tuple[str | None, int, bool]]:
     return found
 
 
+def names(tree: nodes.Node) -> frozenset[str]:
+    """Every name in a tree, whether it stands for a variable or for something of the template's own."""
+    every = (tree, *tree.find_all(nodes.Name))  # which passes the tree itself over
+    return frozenset(node.name for node in every if isinstance(node, nodes.Name))
+
+
 def _names(template: nodes.Expr) -> list[str]:
     if isinstance(template, nodes.Const) and isinstance(template.value, str):
         return [template.value]

@@ -11,6 +11,7 @@ from engine.core.lint import conduct, paths, starts, texts, wording
 from engine.core.lint import triggers as causes
 from engine.core.lint.project import Project
 from engine.core.problem import Problem
+from engine.core.render import Templates
 from engine.core.sequence import Sequence, Trigger
 
 RULES = (*paths.RULES, *starts.RULES, *causes.RULES, *texts.RULES, *conduct.RULES, *wording.RULES)
@@ -18,7 +19,7 @@ RULES = (*paths.RULES, *starts.RULES, *causes.RULES, *texts.RULES, *conduct.RULE
 
 def lint(
     sequences: Mapping[str, Sequence],
-    templates: Mapping[str, str],
+    templates: Templates,
     windows: Mapping[str, Window],
     triggers: Iterable[Trigger] = (),
     sources: Mapping[str, str] | None = None,
@@ -26,9 +27,9 @@ def lint(
 ) -> list[Problem]:
     """Everything that is wrong between sequences that were read, by file and place.
 
-    `templates` maps names like `ask/who_else` to texts, `windows` are the config's, `sources` the texts of the sequence
-    files by path (without them a problem stands at its step), `variables` the names that the config gives every
-    enrollment. What parsing finds is not repeated."""
+    `windows` are the config's, `sources` the texts of the sequence files by path (without them a problem stands at its step),
+    `variables` the names that the config gives every enrollment. What parsing finds is not repeated, and what is compiled
+    on the way stays with the templates."""
     project = Project(sequences, templates, windows, tuple(triggers), sources or {}, frozenset(variables))
     found = {problem: None for rule in RULES for problem in rule(project)}
     return sorted(found, key=lambda problem: (problem.file, problem.line, problem.column))

@@ -42,8 +42,9 @@ def ideal_client(project: Project) -> Iterator[Problem]:
 
 def _says(project: Project, place: Place) -> bool:
     names = [name for at, step in project.steps(place.sequence) for _, name in emails_of(at, step)]
-    known = [name for name in names if project.templates.has(name)]
-    return not known or any(use.path == IDEAL_CLIENT for name in known for use in project.templates.uses(name))
+    if not all(map(project.templates.has, names)):  # what is missing may say it
+        return True
+    return any(use.path == IDEAL_CLIENT for name in names for use in project.templates.uses(name))
 
 
 RULES = (first_words, ideal_client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,15 +50,15 @@ class Written:
 @dataclass(frozen=True)
 class Project:
     sequences: Mapping[str, Sequence]
-    template_texts: Mapping[str, str]
+    templates: Templates
     windows: Mapping[str, Window]
     triggers: tuple[Trigger, ...]
     sources: Mapping[str, str]
     variables: frozenset[str]
 
-    @cached_property
-    def templates(self) -> Templates:
-        return Templates(self.template_texts)
+    @property
+    def template_texts(self) -> Mapping[str, str]:
+        return self.templates.sources
 
     @cached_property
     def positions(self) -> dict[str, Positions]:
@@ -122,3 +123,9 @@ def emails_of(place: Place, step: Step) -> list[tuple[Loc, str]]:
 
 def sends(step: Step) -> bool:
     return bool(step.email or step.variants)
+
+
+def asked(step: Step | None, path: str) -> bool:
+    """Whether the step's own `if` has made sure of it: `if: prospect`, `if: prospect and prospect.email`."""
+    parts = re.split(r"\s+and\s+", step.condition) if step and step.condition else []
+    return any(path == part.strip() or path.startswith(f"{part.strip()}.") for part in parts)

@@ -56,13 +56,13 @@ def unfillable(
     sequences: Mapping[str, Sequence], templates: Templates, problems: Iterable[Problem]
 ) -> Iterator[Problem]:
     """What cannot be filled in or answered, of the templates in which (and in what they include) nothing else is wrong."""
-    project = Project(sequences, {}, {}, (), {}, frozenset())
+    project = Project(sequences, templates, {}, (), {}, frozenset())
     faulty = {problem.file for problem in problems if problem.severity == "error"}
     for sequence in sequences.values():
         values = {**_ALWAYS, **{name: _BY_TYPE[need.type] for name, need in sequence.needs.items()}}
         for written in project.written(sequence):
             files = {f"templates/{known}.md" for known in templates.around(written.template)}
-            if not files & faulty:
+            if templates.has(written.template) and not files & faulty:
                 yield from _filled(templates, written.place, written.template, values)
         if sequence.file not in faulty:
             yield from _answered(templates, sequence, values)

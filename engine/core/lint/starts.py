@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from engine.core.lint.project import Place, Project
+from engine.core.lint.project import Place, Project, asked
 from engine.core.problem import Problem, did_you_mean
 from engine.core.sequence import Need, Sequence, Start
 
@@ -66,9 +66,15 @@ def _unfilled(
         if own is not None and own.type != need.type:
             message = f"starts {target.key} with {name} as a {own.type}, but it takes a {need.type}"
             yield project.problem(place, loc, "type", message, "use the same type in both needs")
-        elif own is None and not need.optional and not _from_elsewhere(project, place, name):
+        elif need.optional or _from_elsewhere(project, place, name):
+            continue
+        elif own is None:
             message = f"starts {target.key}, which needs {name}"
             hint = f'each start becomes the task "complete": declare {name} here too, or give it by with'
+            yield project.problem(place, loc, "incomplete", message, hint, "warning")
+        elif own.optional and not asked(place.step, name):
+            message = f"starts {target.key}, which needs {name}; here it is optional"
+            hint = f'without it the start becomes the task "complete": need {name} here too, or give it by with'
             yield project.problem(place, loc, "incomplete", message, hint, "warning")
 
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from engine.core.language import CONTEXT
-from engine.core.lint.project import TRIGGERS, Place, Project, Written, emails_of, sends
+from engine.core.lint.project import TRIGGERS, Place, Project, Written, asked, emails_of, sends
 from engine.core.lint.starts import certain_prospect
 from engine.core.problem import Problem, did_you_mean
 from engine.core.render import RenderError
-from engine.core.sequence import Sequence, Step, is_document
+from engine.core.sequence import Sequence, is_document
 from engine.core.yaml_strict import Loc, locate
 
 INTRODUCTION = "introduction"
@@ -116,7 +116,7 @@ def _template_names(project: Project, place: Place, template: str) -> Iterator[P
         for known in project.in_languages(INTRODUCTION):
             uses += project.templates.uses(known)
     for use in uses:
-        found = _judge(place, use.path, use.guarded or _asked(place.step, use.path), use.defined)
+        found = _judge(place, use.path, use.guarded or asked(place.step, use.path), use.defined)
         if found:
             code, message, hint = found
             in_it = f"{message} (in {place.sequence.key}, {place.who})"
@@ -150,12 +150,6 @@ def _may_be_absent(place: Place, root: str) -> bool:
         return not certain_prospect(place)
     need = place.sequence.needs.get(root)
     return root == "referral" or (need is not None and need.optional)
-
-
-def _asked(step: Step | None, path: str) -> bool:
-    """Whether the step's own `if` has made sure of it: `if: prospect`, `if: prospect and prospect.email`."""
-    parts = re.split(r"\s+and\s+", step.condition) if step and step.condition else []
-    return any(path == part.strip() or path.startswith(f"{part.strip()}.") for part in parts)
 
 
 def expressions(project: Project) -> Iterator[Problem]:
