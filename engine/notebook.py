@@ -119,8 +119,8 @@ class Notebook(Store):
 
     # --- what is asked for again and again, and nobody else can change -----------------------------------------------
 
-    def forget(self) -> None:
-        """What was written last was taken back."""
+    def _taken_back(self) -> None:
+        super()._taken_back()
         self._remembered.clear()
 
     def _once(self, what: str, key: str, read: Callable[[str], T]) -> T:
@@ -147,7 +147,7 @@ class Notebook(Store):
         return self._once("suppression", address, super().suppressed)
 
     def suppress(self, address: str, reason: str, at: datetime, message: str = "") -> bool:
-        self.forget()  # it may be written in another way
+        self._remembered.clear()  # it may be written in another way
         return super().suppress(address, reason, at, message)
 
     # --- the verbs of the store that leave something to tell ---------------------------------------------------------

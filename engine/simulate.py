@@ -213,10 +213,7 @@ class Simulation:
 
     def enroll(self, wish: Wish) -> Enrollment | list[Refusal]:
         """Enrolls somebody now."""
-        entered = enrollments.enroll(self.inst, wish, self.now)
-        if not isinstance(entered, Enrollment):
-            self.book.forget()
-        return entered
+        return enrollments.enroll(self.inst, wish, self.now)
 
     def run(self, until: datetime, answers: Sequence[Answer] = ()) -> None:
         """Lets time pass until `until` (UTC), or until nothing more can happen."""

@@ -170,9 +170,12 @@ class Store:
             with self.database.transaction():
                 yield
         except BaseException:
-            self._told.clear()
+            self._taken_back()
             raise
         self._hand_on()
+
+    def _taken_back(self) -> None:
+        self._told.clear()
 
     def _hand_on(self) -> None:
         if self.database.in_transaction:

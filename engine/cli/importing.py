@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +96,19 @@ def _say_fed(inst: Installation, sheet: Sheet, done: list[Fed], dry_run: bool, m
     say(f"{count(len(done), 'row')}: {', '.join(filter(None, said))}.")
     if mended:
         say(f"The refused rows are in {mended}: mend them there, and feed that file.")
+    for line in _paces(inst, done):
+        say(line)
     if dry_run:
         say("Nobody was enrolled: this was a dry run.")
+
+
+def _paces(inst: Installation, done: list[Fed]) -> Iterator[str]:
+    """What the dates do not say: more come due than a mailbox lets out in a day."""
+    many = Counter(fed.enrollment.rep for fed in done if fed.fate == "enrolled" and fed.enrollment)
+    for rep, number in many.items():
+        per_day = inst.rep(rep).per_day
+        if number > per_day:
+            yield f"{rep} sends at most {per_day} a day: the first emails take {ceil(number / per_day)} days of sending."
 
 
 def _fate(inst: Installation, fed: Fed) -> str:
