@@ -6,6 +6,7 @@ import csv
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import mails
@@ -33,7 +34,13 @@ class Labelled:
     listed: bool = False
 
     def read(self, reader: Reader) -> Reading:
-        return read(self.raw, reader)[1]
+        return _read(self.raw, reader)
+
+
+@cache
+def _read(raw: bytes, reader: Reader) -> Reading:
+    """Several tests ask of the same messages what they mean."""
+    return read(raw, reader)[1]
 
 
 def own() -> Iterator[Labelled]:

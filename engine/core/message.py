@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email import message_from_bytes
 from email.header import decode_header
 from email.message import Message as Headers
+from email.parser import BytesHeaderParser
 from email.utils import getaddresses, parsedate_to_datetime
 
 from engine.core import quoting
@@ -143,7 +143,7 @@ def _split_headers(piece: _Piece) -> tuple[Headers, _Piece]:
         lines.pop(0)
     kept = b"\n".join(lines)
     try:
-        parsed = message_from_bytes(kept + b"\n\n")
+        parsed = BytesHeaderParser().parsebytes(kept + b"\n\n")
         rest = parsed.get_payload()
     except (
         Exception
@@ -275,10 +275,14 @@ def to_text(raw: bytes, charset: str) -> str:
     tries += ["iso2022_jp_ext"] if b"\x1b$" in raw else []
     for name in [*tries, "utf-8"]:
         try:
-            return _SURROGATE.sub("\ufffd", raw.decode(name))
+            return _without_surrogates(raw.decode(name))
         except (UnicodeError, LookupError, ValueError):
             continue
-    return _SURROGATE.sub("\ufffd", raw.decode(named or "cp1252", "replace"))
+    return _without_surrogates(raw.decode(named or "cp1252", "replace"))
+
+
+def _without_surrogates(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _codec(charset: str) -> str:

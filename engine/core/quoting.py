@@ -169,16 +169,16 @@ _QUOTED = re.compile(r"^[ \t]{0,3}>|^\|\s")
 _RULE = re.compile(r"^\s*[_\-=*~—–─]{5,}\s*$")
 _DASHED_HEAD = re.compile(r"^\s*[-_*—–]{2,}\s*(.{3,60}?)\s*[-_*—–:]{2,}\s*$")
 _SIGNATURE_DASHES = re.compile(r"^\s{0,2}(--|—|__)\s?$")
+_SPACES = {0xA0: " ", 0x202F: " ", 0x200B: None}
 _HAS_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{1,200}|<[^<>]{1,200}>")
 _HAS_TIME = re.compile(r"\d{1,2}[:.h]\s?\d{2}|\b20\d\d\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|年")
 
 
 def cut(body: str, sender_name: str = "") -> Cut:
     """The new text of a body, whatever the order: top-posted, bottom-posted or between the quoted lines."""
-    lines = [
-        line[:LINE_MAX].replace("\xa0", " ").replace("\u200b", "").replace("\u202f", " ").rstrip()
-        for line in body.split("\n")
-    ][:LINES_MAX]
+    if not body.isascii():
+        body = body.translate(_SPACES)
+    lines = [line[:LINE_MAX].rstrip() for line in body.split("\n", LINES_MAX)[:LINES_MAX]]
     kept, quoted = _without_quotes(lines)
     text, signature = _without_signature(kept, sender_name)
     return Cut("\n".join(text).strip(), "\n".join(signature).strip(), "\n".join(quoted).strip())

@@ -44,14 +44,16 @@ _RETURNED_BEGINS = re.compile(
 
 def bounce(evidence: Evidence) -> Reading | None:
     """`bounce:words`, `bounce:format`, `bounce:headers`: a refusal that is no DSN, with whom it names and how bad it is."""
-    report = _own_words(evidence.body)
-    subject = phrasebook().has("bounce_subject", evidence.subject)
     daemon = _is_daemon(evidence)
     failed = evidence.header("x-failed-recipients")
-    said = plain(report[:WORDS_MAX])
     rejected = "disposition-notification" in evidence.header("content-type").lower()
-    if not (daemon or failed or rejected) and (_is_personal(evidence) or not phrasebook().has("refused_text", said)):
+    if not (daemon or failed or rejected) and _is_personal(evidence):
         return None
+    report = _own_words(evidence.body)
+    said = plain(report[:WORDS_MAX])
+    if not (daemon or failed or rejected or phrasebook().has("refused_text", said)):
+        return None
+    subject = phrasebook().has("bounce_subject", evidence.subject)
     temporary, permanent = _formats(evidence)
     refused = phrasebook().has("refused_text", said) or (daemon and _gives_a_reason(said))
     if not (

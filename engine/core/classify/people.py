@@ -254,10 +254,11 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
 
 def _answers_barely(sentence: str, index: int, evidence: Evidence) -> bool:
     """ "Ann Lee, Lee Farms.": nothing else in the first sentence of a short answer to the question who else there is."""
-    if index or len(evidence.words.split()) > BARE_WORDS_MAX or not phrasebook().has("asks_other", evidence.asked):
+    if index or len(evidence.words.split()) > BARE_WORDS_MAX:
         return False
     runs = names.runs(sentence, 0, len(sentence))
-    return len(runs) == 2 and runs[0].start == 0 and not sentence[runs[1].end :].strip(" .!")
+    pair = len(runs) == 2 and runs[0].start == 0 and not sentence[runs[1].end :].strip(" .!")
+    return pair and phrasebook().has("asks_other", evidence.asked)
 
 
 def _joined_suggestions(sentences: list[str]) -> list[str]:

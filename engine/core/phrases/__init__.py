@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 GAP = "…"
@@ -51,7 +51,7 @@ def plain(text: str) -> str:
 
 def is_cjk(text: str) -> bool:
     """Whether kana or Han characters occur."""
-    return _CJK.search(text) is not None
+    return not text.isascii() and _CJK.search(text) is not None
 
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -59,10 +59,23 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _WORD = re.compile(r"\w+")
 
 
-@lru_cache(maxsize=32)
-def _words(text: str) -> tuple[tuple[int, str], ...]:
-    """Where each word begins, and the word: one text is looked through for many kinds of phrases in turn."""
-    return tuple((match.start(), match[0]) for match in _WORD.finditer(text))
+@lru_cache(maxsize=64)
+def _words(text: str) -> tuple[frozenset[str], dict[str, set[str]]]:
+    """The different words of a text, and the same by their stems: one text is looked through for many kinds of phrases in turn."""
+    words = frozenset(_WORD.findall(text))
+    stems: dict[str, set[str]] = {}
+    for word in words:
+        stems.setdefault(word[:STEM], set()).add(word)
+    return words, stems
+
+
+def _places(text: str, word: str) -> Iterator[int]:
+    """Where a word stands, and where it begins a longer one."""
+    at = text.find(word)
+    while at >= 0:
+        if not at or not (text[at - 1].isalnum() or text[at - 1] == "_"):
+            yield at
+        at = text.find(word, at + len(word))
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,29 @@ class Hit:
     language: str
 
 
+class Alike(list[tuple[str, str]]):
+    """Phrases, each with its language, that begin with the same word or stem. Complete when it is first looked for."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Any of them: most places where one could begin are none."""
+        only = len(self) == 1
+        return _compiled(self[0][0]) if only else re.compile("|".join(_PIECE.sub(_source, one) for one, _ in self))
+
+    def hits(self, text: str, start: int) -> Iterator[Hit]:
+        """Those that stand at `start`."""
+        for phrase, language in self:
+            match = _compiled(phrase).match(text, start)
+            if match:
+                yield Hit(start, match.end(), phrase, language)
+
+
 @dataclass
 class Phrases:
     """The phrases of one kind in all languages, indexed by the words (or their stems) with which they can begin."""
 
-    words: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    stems: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    words: dict[str, Alike] = field(default_factory=dict)
+    stems: dict[str, Alike] = field(default_factory=dict)
     stem_words: set[str] = field(default_factory=set)
     cjk: list[tuple[str, str]] = field(default_factory=list)
 
@@ -92,30 +122,42 @@ class Phrases:
         for first in first_words(text):
             table, key = (self.stems, first[:STEM]) if first.endswith("*") else (self.words, first)
             self.stem_words |= {first[:-1]} if first.endswith("*") else set()
-            table.setdefault(key, []).append((text, language))
-
-    def at(self, text: str, start: int, word: str) -> Iterable[Hit]:
-        """Hits that begin with the word at `start`."""
-        for phrase, language in (*self.words.get(word, ()), *self.stems.get(word[:STEM], ())):
-            match = _compiled(phrase).match(text, start)
-            if match:
-                yield Hit(start, match.end(), phrase, language)
+            table.setdefault(key, Alike()).append((text, language))
 
     def find(self, text: str) -> list[Hit]:
         """All hits in a text in `plain` form, in order."""
         hits = self._cjk_hits(text)
-        for start, word in _words(text):
-            if word in self.words or word[:STEM] in self.stems:
-                hits += self.at(text, start, word)
-        return sorted(hits, key=lambda hit: (hit.start, -hit.end))
+        for alike, start in self._candidates(text):
+            hits += alike.hits(text, start)
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end)) if hits else hits
+
+    def has(self, text: str) -> bool:
+        """Whether there is any hit: `find` that stops at the first."""
+        return any(True for _ in self._candidates(text)) or bool(self._cjk_hits(text))
 
     def first_at_start(self, text: str) -> Hit | None:
         """The longest hit that begins where the text begins."""
         word = _WORD.match(text)
-        hits = list(self.at(text, 0, word[0])) if word else []
-        return max(
-            [*hits, *(hit for hit in self._cjk_hits(text) if hit.start == 0)], key=lambda hit: hit.end, default=None
-        )
+        hits = [hit for alike in self._alike(word[0]) for hit in alike.hits(text, 0)] if word else []
+        hits += [hit for hit in self._cjk_hits(text) if hit.start == 0]
+        return max(hits, key=lambda hit: hit.end) if hits else None
+
+    def _candidates(self, text: str) -> Iterator[tuple[Alike, int]]:
+        """Phrases that begin alike, with each place where one of them stands."""
+        words, stems = _words(text)
+        begins = self.words.keys() & words
+        for stem in self.stems.keys() & stems.keys():
+            begins |= stems[stem]
+        for word in begins:
+            several = self._alike(word)
+            for start in _places(text, word):
+                for alike in several:
+                    if alike.pattern.match(text, start):
+                        yield alike, start
+
+    def _alike(self, word: str) -> list[Alike]:
+        """Phrases that can begin with this word."""
+        return [alike for alike in (self.words.get(word), self.stems.get(word[:STEM])) if alike]
 
     def _cjk_hits(self, text: str) -> list[Hit]:
         if not self.cjk or not is_cjk(text):
@@ -237,7 +279,8 @@ class Phrasebook:
         return phrases.find(text) if phrases else []
 
     def has(self, kind: str, text: str) -> bool:
-        return bool(self.find(kind, text))
+        phrases = self.kinds.get(kind)
+        return phrases is not None and phrases.has(text)
 
     def starts(self, kind: str, text: str) -> Hit | None:
         phrases = self.kinds.get(kind)
