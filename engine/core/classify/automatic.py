@@ -100,7 +100,7 @@ def by_subject(evidence: Evidence) -> str:
     ):
         return "subject:away"
     absent = book.starts("absence_subject", evidence.subject.lstrip("[( ")) or _in_brackets(evidence)
-    if absent and evidence.says("absence_text"):
+    if absent and (evidence.says("absence_text") or (when_back(evidence) and not evidence.message.in_reply_to)):
         return f"subject:{getattr(absent, 'language', 'any')}"
     if _AUTOMATIC.match(evidence.subject) and evidence.says("absence_text"):
         return "subject:any"  # "automatiska atbilde": in most languages the word is the same

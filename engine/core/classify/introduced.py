@@ -5,6 +5,7 @@ touch, or why; or the stranger is spoken to, and nothing asked of them; or it is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from engine.core.classify import names
 from engine.core.classify.evidence import Evidence, domain_of, without_tag
@@ -13,6 +14,8 @@ from engine.core.phrases import plain
 
 INTRODUCED_MAX = 5
 CALL_WORDS_MAX = 5
+#: "Dear Tom": a call that is certainly none of a description.
+NAME_WORDS_MAX = 2
 #: What stands behind somebody who is spoken to.
 _CALL = re.compile(r"[,:!–—]|\s-\s")
 _SENTENCES = re.compile(r"(?<=[.!?。！？])\s+|\n")
@@ -59,8 +62,10 @@ def _from_prospect(evidence: Evidence) -> bool:
 
 
 def _are_helpers(strangers: list[Person], evidence: Evidence, named: bool) -> bool:
-    """ "Copying our lawyer, Dr Wolff": said of a stranger, or of nobody who is named; "my assistant says I must run" is not."""
-    sentences = [one for one in evidence.sentences if evidence.says("not_intro", one)]
+    """ "Copying our lawyer, Dr Wolff": said of a stranger, or of nobody who is named; "my assistant says I must run" is not, nor is
+    what is said to a stranger: "Tom, Kim can tell you how"."""
+    told = {plain(one) for person in strangers for one in _told(person, evidence, NAME_WORDS_MAX)}
+    sentences = [one for one in evidence.sentences if one not in told and evidence.says("not_intro", one)]
     return bool(sentences) and (
         not named or any(mentions(sentence, person) for sentence in sentences for person in strangers)
     )
@@ -86,15 +91,18 @@ def _is_asked_about(person: Person, evidence: Evidence) -> bool:
 
 
 def _spoken_to(person: Person, evidence: Evidence) -> bool:
-    """ "Owen, she does not bite.": a line or a sentence that begins with a stranger's name and asks nothing of them. "Rick, please
+    return any(True for _ in _told(person, evidence, CALL_WORDS_MAX))
+
+
+def _told(person: Person, evidence: Evidence, call_words_max: int) -> Iterator[str]:
+    """ "Owen, she does not bite.": lines and sentences that begin with a stranger's name and ask nothing of them. "Rick, please
     sort out the access" is said to a helper."""
     for sentence in _SENTENCES.split(evidence.cut.text):
         head, stop, rest = _CALL.sub("\0", sentence.strip(), count=1).partition("\0")
-        called = bool(stop) and len(head.split()) <= CALL_WORDS_MAX and mentions(plain(head), person)
+        called = bool(stop) and len(head.split()) <= call_words_max and mentions(plain(head), person)
         is_business = "?" in rest or any(char.isdigit() for char in rest) or evidence.says("requests", plain(rest))
         if called and not is_business:
-            return True
-    return False
+            yield sentence
 
 
 def mentions(words: str, person: Person) -> bool:

@@ -23,8 +23,8 @@ GREETING_WORDS_MAX = 4
 UNEXPLAINED_WORDS_MAX = 2
 #: Beside a yes that does say it, in sentences of their own: whoever writes more has something else to say too. More may stand
 #: beside a sentence that affirms all and says hardly anything else: "Yes to all three."
-ELSEWHERE_WORDS_MAX = 5
-ELSEWHERE_WORDS_MAX_IF_PLAIN = 12
+ELSEWHERE_WORDS_MAX = 8
+ELSEWHERE_WORDS_MAX_IF_PLAIN = 25
 CLOSING_WORDS_MAX = 3
 LEADING_WORDS_MAX = 2
 REGRET_WORDS_MAX = 45
@@ -231,11 +231,19 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     if evidence.says("future") or evidence.says("softening"):
         return False
     unknown = [(_unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
-    if sum(count for count, _ in unknown) > UNEXPLAINED_WORDS_MAX:
+    most = ELSEWHERE_WORDS_MAX if _answers_as_asked(evidence) else UNEXPLAINED_WORDS_MAX
+    if sum(count for count, _ in unknown) > most:
         return False
     return all(not count for count, yes in unknown if yes) or (
         _begins_with_yes(evidence) and not _names_a_day(evidence)
     )
+
+
+def _answers_as_asked(evidence: Evidence) -> bool:
+    """ "YES." and a full stop: the very answer that the email asked for, whatever is told behind it."""
+    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
+    return phrasebook().equals("yes_alone", bare) and evidence.says("yes", bare) is not None
 
 
 def _begins_with_yes(evidence: Evidence) -> bool:
