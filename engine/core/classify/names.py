@@ -285,6 +285,8 @@ def _base_word(word: str, pieces: list[str]) -> str:
     if len(low) != len(word) or low in pieces or any(low in piece for piece in pieces):
         return word
     for piece in pieces:
+        if len(low) > 2 and low[:-1] == piece[:-1] and len(low) == len(piece):
+            return word[:-1] + piece[-1]  # do Ewy Nowak, ewa.nowak@
         if "-" not in piece and _alike(low, piece):
             common = _common(low, piece)
             return word[:common] + piece[common:]

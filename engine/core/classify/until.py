@@ -90,7 +90,9 @@ def _beside(between: str) -> bool:
 
 
 def _joins(between: str) -> bool:
-    return phrasebook().has("range_to", between) or between.strip() in ("-", "–", "—")
+    """ "1 to 9 May", not "from 1 May and back on the 9th"."""
+    book = phrasebook()
+    return between.strip() in ("-", "–", "—") or (book.has("range_to", between) and not book.has("back", between))
 
 
 def _role(text: str, found: list[Found], index: int) -> str:

@@ -25,6 +25,10 @@ UNEXPLAINED_WORDS_MAX = 2
 #: beside a sentence that affirms all and says hardly anything else: "Yes to all three."
 ELSEWHERE_WORDS_MAX = 8
 ELSEWHERE_WORDS_MAX_IF_PLAIN = 25
+#: A denial in fewer words than this takes back whatever stands before it: "Not quite."
+TOLD_WORDS_MIN = 5
+#: Words of the email that say what it is about have at least so many letters.
+TOPIC_LETTERS_MIN = 5
 CLOSING_WORDS_MAX = 3
 LEADING_WORDS_MAX = 2
 REGRET_WORDS_MAX = 45
@@ -106,7 +110,7 @@ def confirmed(evidence: Evidence) -> str:
     if not hits and not lone:
         return ""
     if (
-        evidence.says("doubt", words)
+        _takes_back(evidence)
         or _ends_in_no(evidence)
         or _about_something_else(evidence, hits)
         or _says_much_else(evidence)
@@ -114,6 +118,30 @@ def confirmed(evidence: Evidence) -> str:
     ):
         return ""
     return f"yes:{hits[0].language if hits else lone}"
+
+
+def _takes_back(evidence: Evidence) -> bool:
+    """Whether anything makes the yes less than one. Beside a first sentence that affirms all, a denial that is about neither us nor
+    what was promised is only a way to tell: "All three, confirmed. My controller, who has not smiled in years, smiled." """
+    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    affirmed = said[0] if said and _affirms_all(said[0], evidence) else ""
+    return any(_is_doubtful(one, evidence, bool(affirmed) and one != affirmed) for one in evidence.sentences)
+
+
+def _affirms_all(sentence: str, evidence: Evidence) -> bool:
+    """A sentence that says yes to what was asked and hardly anything else."""
+    plainly = evidence.says("yes", sentence) is not None and phrasebook().has("yes_of_what", sentence)
+    return plainly and _unexplained(sentence, evidence) <= 1
+
+
+def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> bool:
+    words = _masked(sentence, evidence.hits("idioms", sentence))
+    doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
+    book = phrasebook()
+    if not doubts or not is_told_beside or is_cjk(words) or len(words.split()) < TOLD_WORDS_MIN or book.has("you", words):
+        return bool(doubts)
+    promised = {word for word in evidence.asked.split() if len(word) >= TOPIC_LETTERS_MIN}
+    return not promised.isdisjoint(words.split()) or any(not book.equals("negation", doubt) for doubt in doubts)
 
 
 def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
@@ -130,7 +158,7 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
 def _says_much_else(evidence: Evidence) -> bool:
     """Whether sentences without a yes say more than can be known to be praise."""
     unknown = [(one, _unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
-    is_plain = any(yes and count <= 1 and phrasebook().has("yes_of_what", one) for one, count, yes in unknown)
+    is_plain = any(_affirms_all(one, evidence) for one in evidence.sentences)
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
     if any(yes and _says_a_day(one, evidence) for one, _, yes in unknown):
         return True  # "Confirmed for Thursday"
