@@ -41,7 +41,7 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     named = any(_is_asked_about(person, evidence) or mentions(said, person) for person in strangers)
     if _are_helpers(strangers, evidence, named):
         return ()
-    agreed = evidence.says("intro") is not None or any(
+    agreed = _puts_in_touch(strangers, evidence) or any(
         _is_asked_about(person, evidence) or _spoken_to(person, evidence) for person in strangers
     )
     return tuple(_completed(person, evidence) for person in strangers) if agreed else ()
@@ -90,19 +90,32 @@ def _is_asked_about(person: Person, evidence: Evidence) -> bool:
     return person.email in known or person.email in evidence.cut.quoted.lower()
 
 
+def _puts_in_touch(strangers: list[Person], evidence: Evidence) -> bool:
+    """Words of an introduction; not in what a stranger is asked: "Mark, may we introduce them under the NDA?" """
+    asked = {
+        plain(one) for person in strangers for one, rest in _calls(person, evidence, NAME_WORDS_MAX) if "?" in rest
+    }
+    return any(evidence.says("intro", one) for one in evidence.sentences if one not in asked)
+
+
 def _spoken_to(person: Person, evidence: Evidence) -> bool:
     return any(True for _ in _told(person, evidence, CALL_WORDS_MAX))
 
 
 def _told(person: Person, evidence: Evidence, call_words_max: int) -> Iterator[str]:
-    """ "Owen, she does not bite.": lines and sentences that begin with a stranger's name and ask nothing of them. "Rick, please
-    sort out the access" is said to a helper."""
+    """ "Owen, she does not bite.": what is said to a stranger and asks nothing of them. "Rick, please sort out the access" is
+    said to a helper."""
+    for sentence, rest in _calls(person, evidence, call_words_max):
+        if not ("?" in rest or any(char.isdigit() for char in rest) or evidence.says("requests", plain(rest))):
+            yield sentence
+
+
+def _calls(person: Person, evidence: Evidence, call_words_max: int) -> Iterator[tuple[str, str]]:
+    """Lines and sentences that begin with somebody's name, and what is said to them."""
     for sentence in _SENTENCES.split(evidence.cut.text):
         head, stop, rest = _CALL.sub("\0", sentence.strip(), count=1).partition("\0")
-        called = bool(stop) and len(head.split()) <= call_words_max and mentions(plain(head), person)
-        is_business = "?" in rest or any(char.isdigit() for char in rest) or evidence.says("requests", plain(rest))
-        if called and not is_business:
-            yield sentence
+        if stop and len(head.split()) <= call_words_max and mentions(plain(head), person):
+            yield sentence, rest
 
 
 def mentions(words: str, person: Person) -> bool:

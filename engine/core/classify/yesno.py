@@ -121,8 +121,8 @@ def confirmed(evidence: Evidence) -> str:
 
 
 def _takes_back(evidence: Evidence) -> bool:
-    """Whether anything makes the yes less than one. Beside a first sentence that affirms all, a denial that is about neither us nor
-    what was promised is only a way to tell: "All three, confirmed. My controller, who has not smiled in years, smiled." """
+    """Whether anything makes the yes less than one. Beside a first sentence that affirms all, a denial in what somebody tells of
+    themselves, and neither of us nor of what was promised, does not: "All three. My boss, who never smiles, smiled." """
     said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
     affirmed = said[0] if said and _affirms_all(said[0], evidence) else ""
     return any(_is_doubtful(one, evidence, bool(affirmed) and one != affirmed) for one in evidence.sentences)
@@ -138,7 +138,8 @@ def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> boo
     words = _masked(sentence, evidence.hits("idioms", sentence))
     doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
     book = phrasebook()
-    if not doubts or not is_told_beside or is_cjk(words) or len(words.split()) < TOLD_WORDS_MIN or book.has("you", words):
+    told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
+    if not doubts or not told or is_cjk(words) or book.has("you", words):
         return bool(doubts)
     promised = {word for word in evidence.asked.split() if len(word) >= TOPIC_LETTERS_MIN}
     return not promised.isdisjoint(words.split()) or any(not book.equals("negation", doubt) for doubt in doubts)
