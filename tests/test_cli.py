@@ -726,6 +726,22 @@ def test_classify_works_without_a_config_and_prints_the_documented_shape(
     assert "confirmed" in whoelse("classify", "a.eml").out
 
 
+def test_classify_reads_from_the_message_whose_mailbox_it_came_to_or_says_whom_it_took(
+    tmp_path: Path, whoelse: Whoelse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    head = f"From: Ann <ann@client.example>\r\nTo: Owen <owen@other.example>\r\nCc: Sam <{REP}>\r\n"
+    words = "\r\nOwen, meet Sam, who did our planning. Over to you two.\r\n"
+    (tmp_path / "thread.eml").write_bytes(f"{head}In-Reply-To: <2@{REP.partition('@')[2]}>\r\n{words}".encode())
+    (tmp_path / "new.eml").write_bytes(f"{head}{words}".encode())
+    found = whoelse("classify", "thread.eml")
+    assert "introduced" in found.out and not found.err
+    guessed = whoelse("classify", "new.eml")
+    assert "read as mail to owen@other.example" in guessed.err and "--rep" in guessed.err
+    named = whoelse("classify", "new.eml", "--rep", REP)
+    assert "introduced" in named.out and not named.err
+
+
 def test_a_message_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, whoelse: Whoelse) -> None:
     (tmp_path / "a.eml").write_bytes(YES.encode())
     ran = whoelse("classify", "--json", str(tmp_path / "none.eml"), str(tmp_path / "a.eml"))

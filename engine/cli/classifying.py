@@ -14,7 +14,7 @@ from engine.cli.output import count, print_json, quoted, remark, say, table
 
 if TYPE_CHECKING:
     from engine.core.classify.report import Confusion
-    from engine.core.model import Reading
+    from engine.core.model import Message, Reading
 
 commands = click.Group()
 
@@ -48,7 +48,8 @@ CASES = "mail"
 def classify(
     files: tuple[Path, ...], rep: str, report: Path | None, save: str, event: str, config: Path, as_json: bool
 ) -> None:
-    """What the engine makes of a message, and by which rule. Works without a config.
+    """What the engine makes of a message, and by which rule. Works without a config: whose mailbox a message came to is then read
+    from it (Delivered-To, whose email it answers, the first in To).
 
     With --report: precision, recall and confusion of every class, on messages that are labelled in the folder's expected.toml or
     sorted into folders named by their event."""
@@ -68,7 +69,7 @@ def classify(
             remark(f"whoelse: {file}: cannot be read: {error.strerror}; name a file with one message")
             missing = True
             continue
-        results.append((file, _read(raw, reps, config)))
+        results.append((file, _read(raw, reps, config, file)))
     if as_json:
         print_json([_reading_json(file, reading) for file, reading in results])
     else:
@@ -160,16 +161,30 @@ def _reps(rep: str, path: Path) -> frozenset[str]:
     return frozenset(address for mailbox in configuration(path).mailboxes for address in mailbox.addresses)
 
 
-def _read(raw: bytes, reps: frozenset[str], path: Path) -> Reading:
+def _read(raw: bytes, reps: frozenset[str], path: Path, file: Path | None = None) -> Reading:
     from engine.core.classify import classify
     from engine.core.message import parse
     from engine.core.model import Reader
 
     message = parse(raw)
     if not reps:
-        delivered = [a.strip(" <>").lower() for a in message.headers.get("delivered-to", ())]
-        reps = frozenset(delivered[:1] or [p.email for p in message.to[:1]])
+        known = _addressee(message)
+        first = next((person.email for person in message.to), "")
+        if file and first and not known:
+            remark(
+                f"whoelse: {file}: read as mail to {first}, the first in To; name another mailbox with --rep ADDRESS"
+            )
+        reps = frozenset({known or first} - {""})
     return classify(message, Reader(reps, _colleagues(reps, path)))
+
+
+def _addressee(message: Message) -> str:
+    """Whose mailbox a message says that it came to: where it was delivered, or who of those in To and Cc wrote what it answers, by
+    the domain of that Message-ID."""
+    delivered = [one.strip(" <>").lower() for one in message.headers.get("delivered-to", ())]
+    answered = {one.rpartition("@")[2].strip(">").lower() for one in message.in_reply_to}
+    wrote = [one.email for one in (*message.to, *message.cc) if one.email.rpartition("@")[2] in answered]
+    return next(iter([*delivered, *wrote]), "")
 
 
 def _colleagues(reps: frozenset[str], path: Path) -> frozenset[str]:
