@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import signal
 import socketserver
 import sys
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import servers
@@ -100,10 +102,10 @@ LIVES.set_forkserver_preload(["engine.run", "engine.enrollments", "psycopg", "ho
 
 
 class Life(LIVES.Process):  # type: ignore[name-defined,misc]
-    """One life of the daemon, as a process that can be asked, told and killed."""
+    """One life of a program, as a process that can be asked, told and killed."""
 
-    def __init__(self, config: Path, planned: str, pace: float, environ: Mapping[str, str]) -> None:
-        super().__init__(target=live, args=(config, planned, pace, dict(environ)), daemon=True)
+    def __init__(self, program: Callable[..., None], *given: object) -> None:
+        super().__init__(target=program, args=given, daemon=True)
         self.start()
 
     def is_over(self) -> bool:
@@ -120,6 +122,35 @@ class Life(LIVES.Process):  # type: ignore[name-defined,misc]
             os.kill(self.pid, number)
 
 
+def said(program: Callable[..., None], *given: object) -> str:
+    """What a program prints until it ends. It gets the end of a pipe, where no limit for files holds, as its last argument."""
+    ours, theirs = LIVES.Pipe(duplex=False)
+    life = Life(program, *given, theirs)
+    theirs.close()
+    with open(ours.fileno(), closefd=False, encoding="utf-8") as lines:
+        words = lines.read()
+    life.wait()
+    return words
+
+
+def one_pass(folder: Path, bytes_max: int, out: Connection) -> None:
+    """`whoelse run --once`, none of whose files may grow beyond `bytes_max`: a disk that fills up at that very place."""
+    from engine.__main__ import main
+
+    speak_into(out.fileno())
+    os.environ["REP_PASSWORD"] = "x" * 12
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+    os.chdir(folder)
+    sys.exit(main(["run", "--once"]))
+
+
+def speak_into(file: int) -> None:
+    for number in (1, 2):
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
+
+
 def live(config: Path, planned: str, pace: float, environ: Mapping[str, str]) -> None:
     """The daemon, with a death that is planned: "commit N", "committed N", "after SECONDS", or "never"; its limits are `pace`
     times as wide."""
@@ -128,8 +159,7 @@ def live(config: Path, planned: str, pace: float, environ: Mapping[str, str]) ->
     os.environ.clear()
     os.environ.update(environ)
     with (config.parent / "daemon.log").open("ab") as log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
+        speak_into(log.fileno())
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
@@ -331,7 +361,7 @@ class Story:
             self.deaths.append(point)
 
     def daemon(self, planned: str = "never", pace: float = 1.0) -> Life:
-        return Life(self.folder / "config.yaml", planned, pace, self.environ)
+        return Life(live, self.folder / "config.yaml", planned, pace, self.environ)
 
     def crowd(self, daemons: int, contacts: int, blows: int) -> None:
         """Several daemons share the work; again and again one of them is killed, or frozen for longer than an attempt may last."""

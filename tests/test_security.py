@@ -15,13 +15,12 @@ import logging
 import os
 import re
 import resource
-import signal
 import ssl
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -563,25 +562,8 @@ def test_every_table_that_a_command_writes_goes_that_way() -> None:
 # --- a full disk, a broken file --------------------------------------------------------------------------------------
 
 
-def full(bytes_max: int) -> Callable[[], None]:
-    """A child whose files may not grow beyond this: a disk that fills up at that very place."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
-
-    return limit
-
-
-def pass_of_the_daemon(folder: Path, limit: Callable[[], None] | None = None) -> str:
-    """`whoelse run --once` in a process of its own; what it says."""
-    environ = {**os.environ, "REP_PASSWORD": "x" * 12, "PYTHONDONTWRITEBYTECODE": "1",
-               "PYTHONPATH": str(Path(__file__).parents[1])}  # fmt: skip
-    command = [sys.executable, "-m", "engine", "run", "--once", "--config", str(folder / "config.yaml")]
-    ran = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=120, preexec_fn=limit, cwd=folder
-    )
-    return ran.stdout + ran.stderr
+def pass_of_the_daemon(folder: Path, bytes_max: int = resource.RLIM_INFINITY) -> str:
+    return crash.said(crash.one_pass, folder, bytes_max)
 
 
 @pytest.fixture
@@ -617,7 +599,7 @@ def test_a_disk_that_fills_up_anywhere_sends_nothing_twice_and_goes_on_when_ther
 ) -> None:
     """Somewhere between the first write and the last: the email has not left, or it has and nobody sends it again."""
     folder, server = one_due
-    said = pass_of_the_daemon(folder, full(room * 1024))
+    said = pass_of_the_daemon(folder, room * 1024)
     accepted = len(server.accepted)
     if not accepted:
         assert re.search("disk|full|I/O|too large|cannot be (used|kept)", said), said
