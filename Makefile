@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
+# Tests start many processes: what is compiled is kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test core soak docs year clean
 
 demo: $(VENV)/.demo

@@ -19,6 +19,7 @@ def reading(*headers: str, body: str = "", reader: Reader = OWN_READER) -> Readi
     return classify(parse(("\n".join(headers) + "\n\n" + body).encode()), reader)
 
 
+@pytest.mark.io
 @pytest.mark.parametrize("message", MESSAGES, ids=[one.name for one in MESSAGES])
 def test_a_message_means_what_its_name_says(message: Labelled) -> None:
     """Where it is not clear enough to act on, `reply` is right too: the rep decides."""
@@ -37,6 +38,7 @@ def test_the_last_detector_always_answers_and_the_order_is_fixed() -> None:
     assert reading("From: a@b.example").events == (Event.REPLY,)
 
 
+@pytest.mark.io
 def test_human_events_end_with_reply() -> None:
     for message in MESSAGES:
         events = message.read(OWN_READER).events
