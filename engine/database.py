@@ -217,6 +217,10 @@ def open_database(url: str) -> Database:
     """Opens `postgresql://…`, a SQLite file, or `:memory:`, and brings its schema up to date.
 
     Raises Unusable with what the driver says."""
+    if url == ":memory:":
+        database = _open_sqlite(url)
+        database.connection.deserialize(_empty())
+        return database
     try:
         database = _open_postgresql(url) if url.startswith(("postgresql:", "postgres:")) else _open_sqlite(url)
     except OSError as error:
@@ -225,6 +229,15 @@ def open_database(url: str) -> Database:
         raise Unusable(f"{url}: {error}") from error
     database.migrate()
     return database
+
+
+@functools.cache
+def _empty() -> bytes:
+    """A database with its schema and nothing in it: rehearsals open thousands in memory, and to copy one is far cheaper than to
+    make it."""
+    made = _open_sqlite(":memory:")
+    made.migrate()
+    return bytes(made.connection.serialize())
 
 
 def _open_postgresql(url: str) -> Database:

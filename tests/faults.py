@@ -5,9 +5,7 @@ No socket is opened and nothing sleeps, so thousands of schedules fit into a min
 
 from __future__ import annotations
 
-import functools
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,14 +15,14 @@ from pathlib import Path
 from engine import enrollments, inbox, outbox
 from engine.config import Config, parse_config
 from engine.core.model import OutboxMessage, OutboxState, State
-from engine.database import Database, Unusable, sqlite
+from engine.database import Unusable
 from engine.enrollments import Wish
 from engine.imap import Fetched
 from engine.installation import Installation
 from engine.library import Library, parse
 from engine.outbox import Claim, NeedsRead
 from engine.smtp import Accepted, Cancelled, Deferred, InDoubt, LoginRefused, Refused, Result, Unreachable
-from engine.store import Store, counted_ids, open_store
+from engine.store import counted_ids, open_store
 
 REP, CONTACTS, STEPS = "sam@demo.example", 3, ("first", "second", "third")
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -69,22 +67,6 @@ CONFIGS = {sent: _config(sent) for sent in ("server", "append")}
 LIBRARY: Library = parse(SOURCES)[0]
 
 
-def fresh_store() -> Store:
-    """A store in memory: the bytes of one that was opened once, because its schema takes longer to make than to copy."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.deserialize(empty_store())
-    connection.execute("PRAGMA foreign_keys=ON")
-    return Store(Database(connection, sqlite()), counted_ids())
-
-
-@functools.cache
-def empty_store() -> bytes:
-    store = open_store(":memory:")
-    found: bytes = store.database.connection.serialize()
-    store.close()
-    return found
-
-
 @dataclass
 class Taken:
     """A message for which the server took the responsibility: when its body began, and whose it is."""
@@ -114,7 +96,7 @@ class Storm:
         self.seed, self.now, self.owners = seed, BEGIN, 0
         self.files = self.chance.random() < 0.5
         config = CONFIGS["server" if self.files else "append"]
-        self.inst = Installation(config, fresh_store(), LIBRARY, b"k" * 32)
+        self.inst = Installation(config, open_store(":memory:", counted_ids()), LIBRARY, b"k" * 32)
         self.outside, self.happened, self.story = Outside(), Counter[str](), list[str]()
         self.calm = False
         self.hands: dict[int, str] = {}
