@@ -98,8 +98,8 @@ def _enrollment(
     if not isinstance(made, Enrollment):
         raise UserError("; ".join(map(str, made)))
     return made, [
-        *(name for name in sample.values if name not in given),
-        *(["their name and company"] if names else []),
+        *(f"{name} (-v {name}=…)" for name in sample.values if name not in given),
+        *(["their name and company (not known yet)"] if names else []),
     ]
 
 

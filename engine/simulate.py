@@ -370,7 +370,8 @@ class Simulation:
                 enrollment=chosen.id,
                 contact=contact.id,
                 settled_at=self.now,
-                thread=chosen.thread if event in HUMAN else "",
+                # Before the first email there is no thread to answer in: the rep has heard it in another way.
+                thread=chosen.thread if event in HUMAN and self.book.in_thread(chosen.thread) else "",
             )
         )
         return id

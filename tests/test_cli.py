@@ -259,6 +259,11 @@ def test_an_event_may_come_after_a_time(project: Path, whoelse: Whoelse, when_: 
     assert re.search(rf"{day} 2026 .*declined", ran.out)
 
 
+def test_a_simulated_sample_has_its_dates_behind_its_beginning(project: Path, whoelse: Whoelse) -> None:
+    ran = whoelse("simulate", "value_review", "--begin", "2031-03-03 09:30")
+    assert re.search(r"Thu 13 Mar 2031 10:00 +email +document", ran.out), ran.out
+
+
 def test_the_rep_s_decisions_and_a_return_may_be_simulated(project: Path, whoelse: Whoelse) -> None:
     ran = whoelse("simulate", "prospect_outreach", "--begin", "2026-03-02 09:30", "--when", "approved:first@+2h")
     assert re.search(r"Mon 2 Mar 2026 11:30 +email +first", ran.out)

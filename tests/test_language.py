@@ -178,6 +178,17 @@ def test_of_a_template_that_is_missing_that_alone_is_told() -> None:
     assert [problem.code for problem in lint_library(EXAMPLE, library, problems)] == ["missing-template"]
 
 
+def test_a_sequence_that_cannot_be_read_is_not_missed_where_it_is_started() -> None:
+    files = {
+        "sequences/x.yaml": TOUCH.replace("email: x}", "email: x}, {id: b, start: y}"),
+        "sequences/y.yaml": TOUCH.replace("email: x", "emial: x"),
+        "sequences/triggers.yaml": "- {moment: won, start: y}\n",
+        "templates/x.md": f"{SUBJECT}Hi.\n",
+    }
+    library, problems = parse(files)
+    assert {problem.file for problem in lint_library(EXAMPLE, library, problems)} == {"sequences/y.yaml"}
+
+
 def test_whatever_is_checked_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     compile = Sandbox.compile

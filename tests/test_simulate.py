@@ -528,6 +528,13 @@ def test_a_sample_of_an_unknown_sequence_says_which_there_are() -> None:
         sample_wish(installation(), "nothing", MONDAY)
 
 
+def test_a_yes_before_the_first_email_is_no_message_to_answer() -> None:
+    wish = sample_wish(installation(), "value_review", MONDAY)
+    wish = replace(wish, values={**wish.values, "ideal_client": "firms of 20 to 200 people"})
+    line = timeline(installation(), wish, MONDAY, [Answer(days(1), "confirmed")])
+    assert [m.subject for m in line.moments if m.what == "sent"][0] == "An introduction, if you are willing"
+
+
 def test_what_was_refused_leaves_nothing_in_the_simulation() -> None:
     simulation = Simulation(installation(), MONDAY)
     entered = simulation.enroll(replace(FOLLOW_UP, contact={"name": "Dana Whitfield"}))

@@ -277,8 +277,7 @@ def simulate(
     from engine.simulate import SAMPLE_PROSPECT, timeline
 
     inst = edited(configuration(config))
-    wish, zone = _wish(inst, sequence, email, named_values(values), rep)
-    start = _instant(begin, zone, "--begin") if begin else now()
+    wish, zone, start = _wish(inst, sequence, email, named_values(values), rep, begin)
     answers = [_answer(text, zone, wish.values.get("prospect") or SAMPLE_PROSPECT) for text in events]
     played = timeline(inst, wish, start, answers)
     if as_json:
@@ -293,19 +292,21 @@ def simulate(
     sys.exit(1 if played.refusals else 0)
 
 
-def _wish(inst: Installation, sequence: str, email: str, given: Mapping[str, Any], rep: str) -> tuple[Wish, str]:
-    """What to play, and in which zone times without offset are. Somebody known is taken as they are."""
+def _wish(
+    inst: Installation, sequence: str, email: str, given: Mapping[str, Any], rep: str, begin: str
+) -> tuple[Wish, str, datetime]:
+    """What to play, in which zone times without offset are, and when it begins. Somebody known is taken as they are."""
     from dataclasses import replace
 
     from engine.simulate import sample_wish
 
-    wish = sample_wish(inst, sequence)
-    wish = replace(wish, values={**wish.values, **given}, rep=rep or wish.rep)
-    if email:
-        known = inst.store.contact_at(email)
-        wish = replace(wish, email=email, contact={}, rep=rep or (known.owner if known else wish.rep))
-    contact = inst.store.contact_at(wish.email)
-    return wish, zone_of(inst.config, contact, wish.rep)
+    known = inst.store.contact_at(email) if email else None
+    rep = rep or (known.owner if known else "") or inst.config.mailboxes[0].address
+    zone = zone_of(inst.config, known, rep)
+    start = _instant(begin, zone, "--begin") if begin else now()
+    wish = sample_wish(inst, sequence, start)
+    wish = replace(wish, values={**wish.values, **given}, rep=rep)
+    return (replace(wish, email=email, contact={}) if email else wish), zone, start
 
 
 def _timeline(sequence: str, played: Timeline) -> dict[str, Any]:

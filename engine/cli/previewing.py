@@ -66,7 +66,7 @@ def preview(
     inst = edited(configuration(config))
     letters, invented = letters_of(inst, sequence, email, step, named_values(values), rep, now())
     if invented:
-        remark(f"Sample values stand in for: {', '.join(invented)} (give your own with -v).")
+        remark(f"Sample values stand in for: {', '.join(invented)}.")
     if send_to:
         _send_tests(inst, letters, send_to)
     elif as_json:

@@ -81,6 +81,10 @@ class Project:
             line, column = locate(self.positions[file], loc, key)
         return Problem(file, line, column, code, f"{place.who} {message}", hint, severity)
 
+    def there(self, sequence: str) -> bool:
+        """Whether there is one of that name; what is wrong with a file that cannot be read is told of it alone."""
+        return sequence in self.sequences or f"sequences/{sequence}.yaml" in self.sources
+
     def steps(self, sequence: Sequence) -> Iterator[tuple[Place, Step]]:
         for index, step in enumerate(sequence.steps):
             yield Place(sequence, ("steps", index), step), step

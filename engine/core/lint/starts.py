@@ -18,7 +18,7 @@ def unknown(project: Project) -> Iterator[Problem]:
     """Starts of sequences that are not there."""
     for sequence in project.sequences.values():
         for place, loc, start in project.starts(sequence):
-            if start.sequence not in project.sequences:
+            if not project.there(start.sequence):
                 hint = did_you_mean(start.sequence, project.sequences)
                 yield project.problem(place, loc, "sequence", f'starts "{start.sequence}", which is not there', hint)
 
@@ -30,7 +30,7 @@ def scenarios(project: Project) -> Iterator[Problem]:
             for index, item in enumerate(scenario.expect):
                 for key in ("started", "not_started"):
                     name = item.get(key)
-                    if name is not None and name not in project.sequences:
+                    if name is not None and not project.there(name):
                         message = f'speaks in scenario "{scenario.name}" of the sequence "{name}", which is not there'
                         loc = ("scenarios", number, "expect", index, key)
                         hint = did_you_mean(str(name), project.sequences)
