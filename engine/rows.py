@@ -34,8 +34,8 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+#: Made once: `json.dumps` makes one each time that it is asked for anything but the usual.
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _plain(kind: Any) -> Any:

@@ -90,6 +90,14 @@ def without(sequence: Sequence) -> Iterator[tuple[str, Sequence]]:
             yield f"handler {event}", replace(sequence, when=rest)
 
 
+def renamed(sequence: Sequence) -> Iterator[tuple[str, Sequence]]:
+    """The sequence with each handler whose absence changes nothing put under another event."""
+    for event, handler in sequence.when.items():
+        rest = {e: h for e, h in sequence.when.items() if e != event}
+        if same(handler, instead(event, {}, rest)):
+            yield f"handler {event}", replace(sequence, when={**rest, "rep_wrote": handler})
+
+
 def instead(event: str, step: Mapping[str, Handler], sequence: Mapping[str, Handler]) -> Handler | None:
     """The handler that acts where the event has none of its own."""
     if event in sequence or event not in ACTS_AS_REPLY | {Event.REPLY}:
@@ -107,6 +115,15 @@ def test_whatever_is_taken_out_of_a_shipped_sequence_fails_a_scenario_or_the_che
         library = replace(SHIPPED, sequences={**SHIPPED.sequences, key: less})
         failed = not less.steps or any(not result.passed for result in run_scenarios(library, only=key))
         assert failed or has_errors(lint_library(EXAMPLE, library, [])), f"{key}: nobody misses {taken}"
+
+
+@pytest.mark.parametrize("key", sorted(SHIPPED.sequences))
+def test_a_handler_under_another_event_fails_a_scenario_or_is_reached_by_none(key: str) -> None:
+    for moved, other in renamed(SHIPPED.sequences[key]):
+        library = replace(SHIPPED, sequences={**SHIPPED.sequences, key: other})
+        results = run_scenarios(library, only=key)
+        unreached = coverage(library, results, key)
+        assert any(not r.passed for r in results) or unreached, f"{key}: nobody misses {moved}"
 
 
 def test_one_sequence_or_one_scenario_can_be_chosen() -> None:
