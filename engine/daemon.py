@@ -42,6 +42,8 @@ from engine.watcher import Watcher
 
 log = logging.getLogger("whoelse")
 T = TypeVar("T")
+#: What a mailbox does next.
+Step = Claim | NeedsRead | Nothing
 
 LEASE, LEASE_RENEWAL = timedelta(seconds=15), timedelta(seconds=5)
 STORE_THREADS = 4
@@ -158,8 +160,9 @@ class Daemon:
         await self._in_store(lambda inst: desk.advance(inst, self.clock.now()))
         await self._alert()
         for mailbox in self.config.mailboxes:
-            while not isinstance(await self._next(mailbox), Nothing):
-                pass
+            step = None
+            while not isinstance(step, Nothing):
+                step = await self._next(mailbox, step)
         for mailbox in self.config.mailboxes:
             await self._file(mailbox)
         return read
@@ -200,14 +203,14 @@ class Daemon:
     async def _in_store(self, verb: Callable[[Installation], T]) -> T:
         return await self._loop.run_in_executor(self._executor, lambda: verb(self._here()))
 
-    async def _together(self, address: str, verb: Callable[[Installation], T]) -> T:
-        """As `_in_store`, for a mailbox, in one transaction with what other mailboxes want at the same time: to commit costs as
-        much for eight as for one. It is committed when this returns."""
+    def _together(self, address: str, verb: Callable[[Installation], T]) -> asyncio.Future[T]:
+        """As `_in_store`, for a mailbox, in one transaction with what else is wanted at the same time, in the order in which this
+        mailbox wants it: to commit costs as much for eight as for one. It is committed when the future is done."""
         result: asyncio.Future[T] = self._loop.create_future()
         self._wanted.append((address, verb, result))
         if not self._carrying:
             self._carrying = asyncio.create_task(self._carry_out(), name="together")
-        return await result
+        return result
 
     async def _carry_out(self) -> None:
         try:
@@ -242,8 +245,11 @@ class Daemon:
         return inst.store.lease(address, self.owner, now, now + LEASE)
 
     def _told(self, line: Told) -> None:
-        contact = self._here().store.contact(line.contact) if line.contact else None
-        log.info("%s%s", f"{contact.email}: " if contact else "", line.text, extra={"kind": line.kind, "at": line.at})
+        if log.isEnabledFor(logging.INFO):
+            contact = self._here().store.contact(line.contact) if line.contact else None
+            log.info(
+                "%s%s", f"{contact.email}: " if contact else "", line.text, extra={"kind": line.kind, "at": line.at}
+            )
         if self._on_told:
             self._on_told(line)
 
@@ -390,27 +396,31 @@ class Daemon:
 
     async def _send(self, mailbox: Mailbox) -> datetime | None:
         """One mailbox: sends until nothing may leave, then files the copies."""
-        while not self._stopping.is_set():
-            step = await self._next(mailbox)
+        step: Step | None = None
+        while isinstance(step, Claim) or not self._stopping.is_set():
+            step = await self._next(mailbox, step)
             if isinstance(step, Nothing):
                 await self._file(mailbox)
                 return step.until
         return None
 
-    async def _next(self, mailbox: Mailbox) -> Nothing | None:
-        """Sends one message, or says until when there is none to send."""
-        await self._mind_the_clock()
-        if mailbox.address in self._unread:
-            self._unread.discard(mailbox.address)
-            await self._is_read(mailbox.address)
-        match await self._together(mailbox.address, lambda inst: self._claim(inst, mailbox.address)):
-            case Nothing() as nothing:
-                return nothing
+    async def _next(self, mailbox: Mailbox, step: Step | None = None) -> Step | None:
+        """Takes the next step, which may be known, and gives the one behind it where that is known then. One that is Nothing says
+        until when there is nothing to send."""
+        if step is None:
+            await self._mind_the_clock()
+            if mailbox.address in self._unread:
+                self._unread.discard(mailbox.address)
+                await self._is_read(mailbox.address)
+            step = await self._together(mailbox.address, lambda inst: self._claim(inst, mailbox.address))
+        match step:
             case NeedsRead(message):
                 return await self._read_first(mailbox, message.id)
             case Claim() as claimed if mailbox.address in self._alone or not await self._is_out_already(claimed):
-                await self._deliver(claimed)
-        return None
+                return await self._deliver(claimed)
+            case Claim():
+                return None
+        return step
 
     async def _is_out_already(self, claimed: Claim) -> bool:
         """Two copies of one store know nothing of each other, but both write what they send into Sent, under the same id. Asked
@@ -462,7 +472,7 @@ class Daemon:
             return Nothing(now + LEASE_RENEWAL, "another daemon has this mailbox")
         return outbox.claim(inst, address, epoch, now, follow_ups)
 
-    async def _read_first(self, mailbox: Mailbox, message: str) -> Nothing | None:
+    async def _read_first(self, mailbox: Mailbox, message: str) -> Step | None:
         """The gate: no follow-up leaves before the mailbox was read to its end. First contacts pass those that are held."""
         if await self._is_read(mailbox.address):
             return None
@@ -478,11 +488,11 @@ class Daemon:
         await self._in_store(hold)
         first = await self._in_store(lambda inst: self._claim(inst, mailbox.address, follow_ups=False))
         if isinstance(first, Claim):
-            await self._deliver(first)
-            return None
+            return await self._deliver(first)
         return Nothing(self.clock.now() + READ_AGAIN, why)
 
-    async def _deliver(self, claimed: Claim) -> None:
+    async def _deliver(self, claimed: Claim) -> Step | None:
+        """Sends what is claimed, and gives the step behind it: it is claimed where the result is recorded, by the same commit."""
         message = claimed.message
 
         async def before_body() -> bool:
@@ -501,11 +511,15 @@ class Daemon:
             due = inst.store.next_enrollment_at()
             return due is not None and due <= self.clock.now()
 
-        due = await self._together(message.mailbox, record)
+        await self._mind_the_clock()
+        recorded, step = self._together(message.mailbox, record), None
+        if not self._stopping.is_set() and message.mailbox not in self._unread:
+            step = self._together(message.mailbox, lambda inst: self._claim(inst, message.mailbox))
+        if await recorded and "advance" in self._wakes:
+            self._wakes["advance"].set()
         if not isinstance(result, Accepted):
             log.warning("%s to %s: %s", message.step, message.recipient, result)
-        if due and "advance" in self._wakes:
-            self._wakes["advance"].set()
+        return await step if step else None
 
     @contextlib.asynccontextmanager
     async def _leased(self, address: str):  # type: ignore[no-untyped-def]

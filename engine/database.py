@@ -11,18 +11,25 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 SQL = Path(__file__).parent / "sql"
 BUSY_TIMEOUT_SECONDS = 30
 WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
 MIGRATION_LOCK = 7748
+#: More than there are named statements, each of which the driver keeps compiled.
+STATEMENTS_KEPT = 400
+#: Answers that one transaction remembers.
+READ_MAX = 200
 #: Between the making of a file and its first connection no other thread may connect to it.
 _OPENING = threading.Lock()
 
 _NAME = re.compile(r"^-- name: (\w+)\((.*?)\)$", re.M)
+_COMMENT = re.compile(r"^--.*\n", re.M)
 # Literals and comments keep their colons and percent signs.
 _TOKEN = re.compile(r"""('(?:''|[^'])*'|"[^"]*"|--[^\n]*)|(?<![:\w]):([a-z_]\w*)""")
 
@@ -79,7 +86,7 @@ def statements(dialect: Dialect, folder: Path = SQL) -> dict[str, str]:
             used = {m[2] for m in _TOKEN.finditer(body) if m[2]}
             if name in found or used != set(re.findall(r"\w+", declared)):
                 raise ValueError(f"{file}: {name} is there twice, or declares ({declared}) and uses {sorted(used)}")
-            found[name] = dialect.statement(body).strip().rstrip(";")
+            found[name] = dialect.statement(_COMMENT.sub("", body)).strip().rstrip("; ")
     return found
 
 
@@ -92,6 +99,7 @@ class Database:
         self._connect = connect
         self._depth = 0
         self._failed = False
+        self._read: dict[Any, list[Any]] = {}
 
     @property
     def is_sqlite(self) -> bool:
@@ -101,15 +109,14 @@ class Database:
     def in_transaction(self) -> bool:
         return self._depth > 0
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Everything inside is committed together or not at all, also where a failure inside was swallowed on its way out.
 
         Raises Conflict when a rule of the schema refused a row, Unusable when the database failed."""
-        if self._depth:
-            with self._failing():
-                yield
-            return
+        return self._failing() if self._depth else self._outermost()
+
+    @contextlib.contextmanager
+    def _outermost(self) -> Iterator[None]:
         try:
             self._take_up()
             self.connection.execute(self.dialect.begin)
@@ -126,6 +133,7 @@ class Database:
             raise explained from error
         finally:
             self._depth = 0
+            self._read.clear()
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -145,36 +153,54 @@ class Database:
             return Conflict(str(error))
         return Unusable(str(error).strip()) if isinstance(error, self.dialect.broken) else error
 
-    @contextlib.contextmanager
-    def _executing(self, name: str, values: Mapping[str, object]) -> Iterator[Any]:
-        """A cursor, also while it is read: SQLite does the work of a RETURNING only then. Inside a transaction a driver's error is
-        explained at its edge, outside of one at once."""
-        if self._depth:
-            with self._failing():
-                yield self.connection.execute(self._sql[name], values)
-            return
+    def _execute(self, statement: str, values: Mapping[str, object], take: Callable[[Any], T]) -> T:
+        """What `take` makes of the cursor: SQLite does the work of a RETURNING only while it is read. Inside a transaction an error
+        of the driver is explained at its edge, outside of one at once."""
         try:
-            self._take_up()
-            yield self.connection.execute(self._sql[name], values)
-        except self.dialect.broken as error:
-            raise self._explained(error) from error
+            if not self._depth:
+                self._take_up()
+            return take(self.connection.execute(statement, values))
+        except BaseException as error:
+            self._failed = True
+            if self._depth or (explained := self._explained(error)) is error:
+                raise
+            raise explained from error
+
+    def values(self, make: Callable[[dict[str, Any]], T], name: str, /, **values: object) -> list[T]:
+        """What `make` makes of each row of a named statement. Raises Conflict and Unusable, like all that follow.
+
+        Inside a transaction a question is asked once until something is written or locked: nothing else can change its answer
+        in SQLite, and in PostgreSQL nothing that was not locked may be relied upon. What is made must not be changed."""
+        statement = self._sql[name]
+        if not (self._depth and statement.startswith("SELECT") and "FOR UPDATE" not in statement):
+            self._read.clear()
+            return self._execute(statement, values, functools.partial(_made, make))
+        asked = (make, statement, *values.values())
+        known = self._read.get(asked)
+        if known is None:
+            if len(self._read) >= READ_MAX:
+                self._read.clear()
+            known = self._read[asked] = self._execute(statement, values, functools.partial(_made, make))
+        return list(known)
 
     def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
-        """The rows of a named statement, by column name. Raises Conflict and Unusable, like all that follow."""
-        with self._executing(name, values) as cursor:
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        """The rows of a named statement, by column name."""
+        return self.values(_itself, name, **values)
 
     def row(self, name: str, /, **values: object) -> dict[str, Any] | None:
         """The one row of a named statement, None when there is none."""
-        rows = self.rows(name, **values)
-        assert len(rows) <= 1, f"{name} returned {len(rows)} rows"
-        return rows[0] if rows else None
+        return self.value(_itself, name, **values)
+
+    def value(self, make: Callable[[dict[str, Any]], T], name: str, /, **values: object) -> T | None:
+        """What `make` makes of the one row of a named statement, None when there is none."""
+        found = self.values(make, name, **values)
+        assert len(found) <= 1, f"{name} returned {len(found)} rows"
+        return found[0] if found else None
 
     def change(self, name: str, /, **values: object) -> int:
         """Runs a named statement and returns how many rows it changed."""
-        with self._executing(name, values) as cursor:
-            return int(cursor.rowcount)
+        self._read.clear()
+        return self._execute(self._sql[name], values, _changed)
 
     def migrate(self, folder: Path = SQL / "migrations") -> None:
         """Brings the schema up to date; of several that start at once, one does it and the others wait.
@@ -211,6 +237,19 @@ class Database:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _made(make: Callable[[dict[str, Any]], T], cursor: Any) -> list[T]:
+    names = [column[0] for column in cursor.description]
+    return [make(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+
+def _itself(row: dict[str, Any]) -> dict[str, Any]:
+    return row
+
+
+def _changed(cursor: Any) -> int:
+    return int(cursor.rowcount)
 
 
 def open_database(url: str) -> Database:
@@ -254,7 +293,9 @@ def _open_sqlite(path: str) -> Database:
     with _OPENING:
         if path != ":memory:":
             _make(path)
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, cached_statements=STATEMENTS_KEPT
+        )
     for attempt in range(WAL_TRIES_MAX):  # the switch to WAL ignores the busy timeout: first starts collide
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -11,11 +11,10 @@ import typing
 from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from engine.core.model import Person
 
-T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -38,6 +37,15 @@ def _same(value: Any) -> Any:
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def _load(text: str) -> Any:
+    """Most of them are empty."""
+    return {} if text == "{}" else json.loads(text)
+
+
+def _load_tuple(text: str) -> tuple[Any, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
+
+
 def _plain(kind: Any) -> Any:
     """`datetime | None` is a datetime that may be missing; `Mapping[str, int]` is a Mapping."""
     if isinstance(kind, types.UnionType):
@@ -51,9 +59,9 @@ def _codec(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if kind is Person:
         return lambda p: _dump(dataclasses.asdict(p)), lambda t: Person(**json.loads(t))
     if kind is Mapping:
-        return lambda m: _dump(dict(m)), json.loads
+        return lambda m: _dump(dict(m)), _load
     if kind is tuple:
-        return lambda t: _dump(list(t)), lambda t: tuple(json.loads(t))
+        return lambda t: _dump(list(t)), _load_tuple
     if kind is bool:
         return int, bool
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -75,11 +83,20 @@ def row_of(value: Any) -> dict[str, Any]:
     }
 
 
-def value_of(cls: type[T], row: Mapping[str, Any]) -> T:
-    """The value of a row; columns that the value does not have are left."""
-    values = {}
-    for name, _, read in _codecs(cast(Hashable, cls)):
-        if name in row:
-            value = row[name]
-            values[name] = value if value is None or read is _same else read(value)
-    return cls(**values)
+def _reader(cls: Any) -> Callable[[Mapping[str, Any]], Any]:
+    codecs = _codecs(cls)
+    names = frozenset(name for name, _, _ in codecs)
+    coded = [(name, read) for name, _, read in codecs if read is not _same]
+
+    def value_of(row: Mapping[str, Any]) -> Any:
+        values = {name: value for name, value in row.items() if name in names}
+        for name, read in coded:
+            if (value := values.get(name)) is not None:
+                values[name] = read(value)
+        return cls(**values)
+
+    return value_of
+
+
+#: What makes a value of such a class of a row; columns that the value does not have are left.
+reader: Callable[[Any], Callable[[Mapping[str, Any]], Any]] = functools.cache(_reader)

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from engine.core.model import (
     Task,
 )
 from engine.database import Database, open_database
-from engine.rows import instant, micros, row_of, value_of
+from engine.rows import instant, micros, reader, row_of
 
 #: The states in which few messages are, and for whose sake the daemon looks again and again.
 OPEN = frozenset({OutboxState.DRAFT, OutboxState.CLAIMED, OutboxState.DATA_STARTED, OutboxState.IN_DOUBT})
@@ -163,9 +163,12 @@ class Store:
         self.listener: Callable[[Told], None] | None = None
         self._told: list[Told] = []
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, nested ones are part of the outermost. Raises Conflict and Unusable."""
+        return self.database.transaction() if self.database.in_transaction else self._outermost()
+
+    @contextmanager
+    def _outermost(self) -> Iterator[None]:
         try:
             with self.database.transaction():
                 yield
@@ -189,11 +192,10 @@ class Store:
         self.database.close()
 
     def _one(self, cls: type[Any], name: str, **values: object) -> Any:
-        row = self.database.row(name, **values)
-        return None if row is None else value_of(cls, row)
+        return self.database.value(reader(cls), name, **values)
 
     def _all(self, cls: type[Any], name: str, **values: object) -> list[Any]:
-        return [value_of(cls, row) for row in self.database.rows(name, **values)]
+        return self.database.values(reader(cls), name, **values)
 
     # --- people ------------------------------------------------------------------------------------------------------
 

@@ -155,3 +155,8 @@ class AlwaysRead:
         done: Future[bool] = Future()
         done.set_result(True)
         return done
+
+    def find(self, *_: Any) -> Future[str | None]:
+        done: Future[str | None] = Future()
+        done.set_result(None)
+        return done
