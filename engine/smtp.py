@@ -16,6 +16,8 @@ from enum import Enum, auto
 from typing import Literal
 
 import aiosmtplib
+from aiosmtplib import SMTPResponse
+from aiosmtplib.email import quote_address
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from engine.account import Account, SecretError, ask_secret, explain, objection, redact, tls_context
@@ -25,6 +27,8 @@ SMTP_ANSWER_TIMEOUT_SECONDS = 600.0
 #: A kept connection that was used so lately is not asked whether it is still there.
 FRESH_SECONDS = 5.0
 TEXT_MAX = 500
+#: RFC 5321 §4.5.3.1.5 allows 512 octets a line.
+REPLY_LINE_MAX, REPLY_LINES_MAX = 8_192, 100
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ class Session:
     ) -> Result:
         several = False  # recipients
         phase, in_step = Phase.LOGIN, False  # in step: the server waits for a command, so the connection may be kept
+        waits = True  # ... also after a refusal
         try:
             smtp = await self._connected()
             if (unable := cannot_address(smtp, sender, recipient)) is not None:
@@ -180,15 +185,27 @@ class Session:
             encoding = "ascii" if "".join((sender, recipient, *bcc)).isascii() else "utf-8"
             if encoding == "utf-8" and not smtp.supports_extension("smtputf8"):
                 encoding = "ascii"  # it is one in Bcc: without them
-            await smtp.mail(sender, options=mail_options(smtp, encoding), encoding=encoding)
-            phase = Phase.RCPT
-            await smtp.rcpt(recipient, encoding=encoding)
-            missed = await missed_copies(smtp, bcc, encoding)
-            several = len(missed) < len(bcc)
-            phase = Phase.DATA
-            start = await smtp.execute_command(b"DATA")
-            if start.code != 354:
-                raise SMTPResponseException(start.code, start.message)
+            missed: tuple[Missed, ...] = ()
+            if smtp.supports_extension("pipelining") and not bcc:
+                waits = False
+                answers = await all_at_once(smtp, envelope(smtp, sender, recipient, encoding), self._timeouts.command)
+                waits = len(answers) == len(ENVELOPE) and answers[-1].code != 354
+                for (said, good), answer in zip(ENVELOPE, answers, strict=False):
+                    phase = said
+                    if answer.code not in good:
+                        raise SMTPResponseException(answer.code, answer.message)
+                if len(answers) < len(ENVELOPE):
+                    raise SMTPServerDisconnected("Connection lost")
+            else:
+                await smtp.mail(sender, options=mail_options(smtp, encoding), encoding=encoding)
+                phase = Phase.RCPT
+                await smtp.rcpt(recipient, encoding=encoding)
+                missed = await missed_copies(smtp, bcc, encoding)
+                several = len(missed) < len(bcc)
+                phase = Phase.DATA
+                start = await smtp.execute_command(b"DATA")
+                if start.code != 354:
+                    raise SMTPResponseException(start.code, start.message)
             if not await before_body():
                 return Cancelled()
             if smtp.protocol is None:
@@ -201,7 +218,7 @@ class Session:
         except (SMTPException, OSError, SecretError) as error:
             # An answer in good order (a refused recipient) leaves the connection usable; anything else does not.
             code = error.code if isinstance(error, SMTPResponseException) else 0
-            in_step = phase is not Phase.LOGIN and 400 <= code < 600 and code != 421
+            in_step = waits and phase is not Phase.LOGIN and 400 <= code < 600 and code != 421
             return for_all(self._failure(phase, error), several)
         finally:
             if not in_step:
@@ -364,6 +381,58 @@ def on_the_wire(raw: bytes) -> bytes:
     """CRLF line ends, doubled leading dots, the final dot (RFC 5321 §2.3.8, §4.5.2)."""
     lines = LINE_END.sub(b"\r\n", raw)
     return LEADING_DOT.sub(b"..", lines) + (b"" if lines.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+
+
+#: What is said at once to a server that allows it (RFC 2920), and the answers that go on.
+ENVELOPE = ((Phase.MAIL, {250}), (Phase.RCPT, {250, 251}), (Phase.DATA, {354}))
+
+
+def envelope(smtp: aiosmtplib.SMTP, sender: str, recipient: str, encoding: str) -> list[bytes]:
+    """Raises ValueError for an address that could be more than one."""
+    mail = " ".join([f"MAIL FROM:{quote_address(sender)}", *mail_options(smtp, encoding)])
+    return [mail.encode(encoding), f"RCPT TO:{quote_address(recipient)}".encode(encoding), b"DATA"]
+
+
+async def all_at_once(smtp: aiosmtplib.SMTP, commands: Sequence[bytes], timeout_seconds: float) -> list[SMTPResponse]:
+    """Says several commands in one round trip and gives their answers, fewer where the server left before the last.
+
+    aiosmtplib knows one answer at a time, so a reader of our own takes the connection for as long. Raises SMTPException and
+    OSError when no answer came at all, or none in time."""
+    protocol, transport = smtp.protocol, smtp.transport
+    if protocol is None or not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        raise SMTPServerDisconnected("Connection lost")
+    reader = asyncio.StreamReader(limit=REPLY_LINE_MAX)
+    answers: list[SMTPResponse] = []
+    transport.set_protocol(asyncio.StreamReaderProtocol(reader))
+    try:
+        transport.write(b"".join(command + b"\r\n" for command in commands))
+        async with asyncio.timeout(timeout_seconds):
+            while len(answers) < len(commands):
+                answers.append(await one_answer(reader))
+    except ConnectionError:
+        if not answers:
+            raise
+    finally:
+        transport.set_protocol(protocol)
+    return answers
+
+
+async def one_answer(reader: asyncio.StreamReader) -> SMTPResponse:
+    """RFC 5321 §4.2.1: a hyphen behind the code says that another line follows."""
+    lines: list[bytes] = []
+    for _ in range(REPLY_LINES_MAX):
+        try:
+            line = await reader.readline()
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            raise SMTPServerDisconnected("Connection lost")
+        if not line[:3].isdigit():
+            break
+        lines.append(line[4:].strip())
+        if line[3:4] != b"-":
+            return SMTPResponse(int(line[:3]), b"\n".join(lines).decode("utf-8", "surrogateescape"))
+    raise SMTPServerDisconnected("the server answered what is no answer of SMTP")
 
 
 async def missed_copies(smtp: aiosmtplib.SMTP, bcc: Sequence[str], encoding: str) -> tuple[Missed, ...]:

@@ -53,6 +53,20 @@ class Gate:
 
 # --- a scripted server ---
 
+#: What every scripted server offers besides, in the test at hand.
+ALSO_OFFERED: list[str] = []
+
+
+@pytest.fixture(params=["one by one", "at once"])
+def said(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sender, recipient and DATA in three round trips, or in one (RFC 2920)."""
+    ALSO_OFFERED.extend(["PIPELINING"] if request.param == "at once" else [])
+    yield
+    ALSO_OFFERED.clear()
+
+
+both_ways = pytest.mark.usefixtures("said")
+
 
 @dataclass
 class Script:
@@ -65,6 +79,7 @@ class Script:
     heard: list[str] = field(default_factory=list)
     body_lines: int = 0
     accepted: list[bytes] = field(default_factory=list)
+    named: bool = False
 
     def account(self, **changes: object) -> Account:
         return replace(Account("127.0.0.1", self.port, "none", REP, lambda: PASSWORD), **changes)  # type: ignore[arg-type]
@@ -78,19 +93,21 @@ class Script:
             verb = command.partition(" ")[0].upper()
             match verb:
                 case "EHLO":
-                    lines = ["demo", *self.capabilities]
+                    lines = ["demo", *self.capabilities, *ALSO_OFFERED]
                     usual = "\r\n".join(f"250{'-' if i < len(lines) - 1 else ' '}{c}" for i, c in enumerate(lines))
                     self._reply(line, "ehlo", usual)
                 case "AUTH":
                     self._reply(line, "auth", "235 2.7.0 welcome")
                 case "DATA":
-                    if self._reply(line, "data", "354 go on").startswith("354"):
+                    usual = "354 go on" if self.named else "503 5.5.1 no recipient"
+                    if self._reply(line, "data", usual).startswith("354"):
                         self._take(line)
                 case "QUIT":
                     line.say("221 bye")
                     return
                 case _:
-                    self._reply(line, verb.lower(), "250 2.1.0 fine")
+                    said = self._reply(line, verb.lower(), "250 2.1.0 fine")
+                    self.named = verb == "RCPT" and said.startswith("250")
 
     def _take(self, line: Line) -> None:
         body = b""
@@ -152,6 +169,7 @@ async def until(condition: Callable[[], bool]) -> None:
 BEFORE = ["greeting", "ehlo", "auth", "mail", "rcpt", "data"]
 
 
+@both_ways
 @pytest.mark.parametrize("fault", ["drop", "hang", "garbage"])
 @pytest.mark.parametrize("phase", BEFORE)
 async def test_a_connection_that_fails_before_the_body_has_sent_nothing(phase: str, fault: str) -> None:
@@ -177,6 +195,7 @@ async def test_a_connection_lost_in_the_middle_of_the_body_is_a_doubt() -> None:
     assert server.accepted == []
 
 
+@both_ways
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "body"])
 async def test_a_4xx_puts_the_message_off_in_every_phase(phase: str) -> None:
     with failing(**{phase: "450 4.2.0 come back later"}) as server:
@@ -185,6 +204,7 @@ async def test_a_4xx_puts_the_message_off_in_every_phase(phase: str) -> None:
     assert server.accepted == []
 
 
+@both_ways
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "body"])
 async def test_a_5xx_refuses_the_message_in_every_phase(phase: str) -> None:
     with failing(**{phase: "554 5.7.1 we do not want this"}) as server:
@@ -233,6 +253,7 @@ async def test_a_connection_that_dies_between_354_and_the_body_has_sent_nothing(
 # --- the gate before the body ---
 
 
+@both_ways
 async def test_no_body_leaves_when_the_gate_says_no() -> None:
     with failing() as server:
         async with session(server.account()) as smtp:
@@ -242,6 +263,7 @@ async def test_no_body_leaves_when_the_gate_says_no() -> None:
     assert server.body_lines == len(RAW.splitlines()) + 1
 
 
+@both_ways
 async def test_no_body_leaves_when_the_gate_fails() -> None:
     async def broken() -> bool:
         raise RuntimeError("the store is gone")
@@ -253,6 +275,7 @@ async def test_no_body_leaves_when_the_gate_fails() -> None:
     assert server.accepted == []
 
 
+@both_ways
 async def test_a_delivery_that_is_cancelled_leaves_no_connection_out_of_step() -> None:
     with failing(body="hang") as server:
         async with session(server.account(), Timeouts()) as smtp:
@@ -270,6 +293,7 @@ async def test_a_delivery_that_is_cancelled_leaves_no_connection_out_of_step() -
 # --- the kept connection ---
 
 
+@both_ways
 async def test_one_connection_carries_many_messages() -> None:
     with failing() as server:
         async with session(server.account()) as smtp:
@@ -298,6 +322,7 @@ async def test_a_kept_connection_that_was_dropped_meanwhile_is_made_anew(fault: 
     assert (gate.asked, server.connections, len(server.accepted)) == (1, 2, 2)
 
 
+@both_ways
 async def test_a_refused_recipient_leaves_the_connection_ready_for_the_next() -> None:
     with failing(rcpt="550 5.1.1 nobody") as server:
         async with session(server.account()) as smtp:
@@ -305,6 +330,32 @@ async def test_a_refused_recipient_leaves_the_connection_ready_for_the_next() ->
             server.answers.clear()
             assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=Gate()), Accepted)
     assert server.connections == 1 and "RSET" in server.heard
+
+
+async def test_a_server_that_opens_the_body_for_a_refused_recipient_gets_none() -> None:
+    with failing(rcpt="550 5.1.1 nobody", data="354 go on") as server:
+        server.capabilities += ("PIPELINING",)
+        async with session(server.account()) as smtp:
+            gate = Gate()
+            refused = await smtp.deliver(REP, CLIENT, RAW, before_body=gate)
+            assert isinstance(refused, Refused) and refused.scope == "address"
+            assert (gate.asked, server.body_lines) == (0, 0)
+            server.answers.clear()
+            assert isinstance(await smtp.deliver(REP, CLIENT, RAW, before_body=gate), Accepted)
+    assert (len(server.accepted), server.connections) == (1, 2)
+
+
+async def test_a_server_that_leaves_after_its_first_answers_is_believed_in_those() -> None:
+    def talk(line: Line) -> None:
+        line.say("220 ready")
+        line.hear()
+        line.say("250-demo\r\n250 PIPELINING")
+        line.hear()
+        line.say("421-4.3.2 too many\r\n421 4.3.2 messages")
+
+    with scripted(talk) as port:
+        result = await deliver(Account("127.0.0.1", port, "none", "", lambda: ""))
+    assert isinstance(result, Deferred) and (result.code, result.text) == (421, "4.3.2 too many 4.3.2 messages")
 
 
 def test_the_answer_to_the_body_is_awaited_for_ten_minutes() -> None:

@@ -21,7 +21,7 @@ _ANSWERS = {
     b"RCPT": b"250 2.1.5 Ok\r\n",
     b"RSET": b"250 2.0.0 Ok\r\n",
     b"NOOP": b"250 2.0.0 Ok\r\n",
-    b"EHLO": b"250-sink\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 SMTPUTF8\r\n",
+    b"EHLO": b"250-sink\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-AUTH PLAIN\r\n250 SMTPUTF8\r\n",
     b"HELO": b"250 sink\r\n",
     b"AUTH": b"235 2.7.0 Ok\r\n",
 }
