@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -209,8 +210,11 @@ class Config:
 
     def mailbox(self, address: str) -> Mailbox | None:
         """The mailbox of an address or of one of its aliases."""
-        wanted = address.lower()
-        return next((mailbox for mailbox in self.mailboxes if wanted in mailbox.addresses), None)
+        return self._by_address.get(address.lower())
+
+    @cached_property
+    def _by_address(self) -> dict[str, Mailbox]:
+        return {address: mailbox for mailbox in reversed(self.mailboxes) for address in mailbox.addresses}
 
     def place(self, mailbox: Mailbox) -> Place:
         """Where a rep is: their own zone and country, else the company's. A subdivision goes with its country."""

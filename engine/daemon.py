@@ -80,6 +80,8 @@ class Daemon:
         self._local = threading.local()
         self._stores: list[Store] = []
         self._executor = ThreadPoolExecutor(STORE_THREADS, "store")
+        #: What is carried out together keeps to one connection: SQLite forgets what it knows of a file that another wrote to.
+        self._sender = ThreadPoolExecutor(1, "store-send")
         self._readers = Workers()
         self._sessions: dict[str, Session] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -145,6 +147,7 @@ class Daemon:
             await session.close()
         await self._in_store(self._give_back)
         self._executor.shutdown()
+        self._sender.shutdown()
         for store in self._stores:
             with contextlib.suppress(Exception):
                 store.close()
@@ -200,8 +203,8 @@ class Daemon:
             self._stores.append(store)
         return Installation(self.config, store, self._library, self._key)
 
-    async def _in_store(self, verb: Callable[[Installation], T]) -> T:
-        return await self._loop.run_in_executor(self._executor, lambda: verb(self._here()))
+    async def _in_store(self, verb: Callable[[Installation], T], threads: ThreadPoolExecutor | None = None) -> T:
+        return await self._loop.run_in_executor(threads or self._executor, lambda: verb(self._here()))
 
     def _together(self, address: str, verb: Callable[[Installation], T]) -> asyncio.Future[T]:
         """As `_in_store`, for a mailbox, in one transaction with what else is wanted at the same time, in the order in which this
@@ -219,7 +222,7 @@ class Daemon:
                 wanted, self._wanted = sorted(self._wanted, key=itemgetter(0)), []
                 work = partial(together, verbs=[verb for _, verb, _ in wanted])
                 try:
-                    done: list[Any] = await self._in_store(work)
+                    done: list[Any] = await self._in_store(work, self._sender)
                 except Exception as error:  # the store itself: nobody's verb was tried
                     done = [error for _ in wanted]
                 for (_, _, result), value in zip(wanted, done, strict=True):
