@@ -405,17 +405,33 @@ class Story:
         holder.wait()
         self.come_to_an_end()
 
+    def bequeath(self) -> None:
+        """Two daemons share one mailbox; the one that has it is killed while an email is due, and nobody starts it again."""
+        pair = {life.pid: life for life in (self.daemon(), self.daemon())}
+        self.enroll(0)
+        self.until(lambda: len(self.server.accepted) > 0)
+        (holder,) = self.inst.store.database.connection.execute("SELECT owner FROM mailbox").fetchone()
+        killed = pair.pop(int(holder.split(":")[1]))
+        killed.kill()
+        killed.wait()
+        self.enroll(1)
+        self.until(self.is_over)
+        (heir,) = pair.values()
+        heir.terminate()
+        assert heir.wait(END_SECONDS) == 0, self.log()[-3000:]
+
+    def until(self, so: Callable[[], bool]) -> None:
+        end = time.monotonic() + END_SECONDS
+        while not so():
+            assert time.monotonic() < end, self.log()[-3000:]
+            time.sleep(0.02)
+
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text()
 
-    def first_to_end(self, processes: list[Life]) -> Life:
-        end = time.monotonic() + END_SECONDS
-        while time.monotonic() < end:
-            for process in processes:
-                if process.is_over():
-                    return process
-            time.sleep(0.02)
-        raise AssertionError(f"both run\n{self.log()[-2000:]}")
+    def first_to_end(self, lives: list[Life]) -> Life:
+        self.until(lambda: any(life.is_over() for life in lives))
+        return next(life for life in lives if life.is_over())
 
     def strike(self, crowd: list[Life], who: int) -> None:
         if self.chance.random() < 0.5:

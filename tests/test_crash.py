@@ -51,6 +51,17 @@ def test_many_daemons_share_the_work_and_double_nothing(
         story.inst.store.close()
 
 
+def test_where_one_of_two_daemons_is_killed_the_other_goes_on(
+    tmp_path: Path, dovecot: servers.Dovecot, postgres_url: str
+) -> None:
+    with crash.accepting() as server:
+        story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, servers.new_database(postgres_url), "server", 1)
+        story.bequeath()
+        assert story.faults() == []
+        assert len(server.ids()) == 2 * len(crash.STEPS)
+        story.inst.store.close()
+
+
 def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot: servers.Dovecot) -> None:
     with crash.accepting() as server:
         story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=1)
