@@ -643,7 +643,8 @@ class Store:
         """One line into the history; nothing is ever changed or taken out of it."""
         line = Told(at, contact, enrollment, kind, text, message, id=self.new_id())
         self.database.change("tell", **row_of(line))
-        self._told.append(line)
+        if self.listener:
+            self._told.append(line)
         self._hand_on()
 
     def story(self, contact: str) -> list[Told]:
