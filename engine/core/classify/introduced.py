@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.core.classify import names
 from engine.core.classify.evidence import Evidence, domain_of, without_tag
 from engine.core.model import Person
-from engine.core.phrases import plain
+from engine.core.phrases import phrasebook, plain
 
 INTRODUCED_MAX = 5
 CALL_WORDS_MAX = 5
@@ -114,7 +114,8 @@ def _calls(person: Person, evidence: Evidence, call_words_max: int) -> Iterator[
     """Lines and sentences that begin with somebody's name, and what is said to them."""
     for sentence in _SENTENCES.split(evidence.cut.text):
         head, stop, rest = _CALL.sub("\0", sentence.strip(), count=1).partition("\0")
-        if stop and len(head.split()) <= call_words_max and mentions(plain(head), person):
+        called = bool(stop) and len(head.split()) <= call_words_max and mentions(plain(head), person)
+        if called and not phrasebook().starts("describes", rest):  # "Adding Lucy, who books our travel"
             yield sentence, rest
 
 

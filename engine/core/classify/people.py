@@ -237,12 +237,13 @@ def _han_name() -> re.Pattern[str]:
 def _with_company(text: str, evidence: Evidence) -> list[Person]:
     sentences = _joined_suggestions([one for one in _SENTENCE.split(text) if one and one.strip()])
     leads = [_leads(evidence, plain(one)) for one in sentences]
+    sends = _sends_there(evidence)
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)
         near = (
             any(leads[max(0, index - 1) : index + 2])
-            or _ADDRESS.search(sentence) is not None
+            or (sends and _ADDRESS.search(sentence) is not None)
             or _answers_barely(sentence, index, evidence)
         )
         said = plain(sentence)

@@ -167,10 +167,23 @@ def _says_much_else(evidence: Evidence) -> bool:
 
 
 def _says_of_what(said: list[str], evidence: Evidence) -> bool:
-    """Whether a yes tells what it affirms: by itself ("all three") or in its sentence ("so yes: kept")."""
+    """Whether a yes tells what it affirms: by itself ("all three") or in its sentence ("so yes: kept"). Who confirms something says
+    what: "I confirm that your letter has reached the board" is not about the promise."""
     book = phrasebook()
-    return any(book.has("yes_of_what", one) for one in said) or any(
-        book.has("yes_kept", sentence) for sentence in evidence.sentences if evidence.says("yes", sentence)
+    sentences = [one for one in evidence.sentences if evidence.says("yes", one) and not _confirms_else(one, evidence)]
+    return any(book.has("yes_of_what", one) for one in said if any(one in sentence for sentence in sentences)) or any(
+        book.has("yes_kept", sentence) for sentence in sentences
+    )
+
+
+def _confirms_else(sentence: str, evidence: Evidence) -> bool:
+    """A sentence that confirms, and beside that word speaks of nothing that was promised, but of something."""
+    book = phrasebook()
+    rest = _masked(sentence, book.find("confirms", sentence))
+    return (
+        rest != sentence
+        and _unexplained(sentence, evidence) > UNEXPLAINED_WORDS_MAX
+        and not book.has("yes_of_what", rest)
     )
 
 
@@ -269,10 +282,12 @@ def _is_all_there_is(evidence: Evidence) -> bool:
 
 
 def _answers_as_asked(evidence: Evidence) -> bool:
-    """ "YES." and a full stop: the very answer that the email asked for, whatever is told behind it."""
+    """ "YES." and a full stop: the very answer that the email asked for, whatever is told behind it, unless of us: "Yes! We love
+    the plants that you sent." """
     said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
     bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
-    return phrasebook().equals("yes_alone", bare) and evidence.says("yes", bare) is not None
+    of_us = any(_unexplained(one, evidence) and phrasebook().has("you", one) for one in said[1:])
+    return not of_us and phrasebook().equals("yes_alone", bare) and evidence.says("yes", bare) is not None
 
 
 def _begins_with_yes(evidence: Evidence) -> bool:
