@@ -24,6 +24,8 @@ LIST_LINE_WORDS_MAX = 10
 CARD_WORDS_MAX = 40
 CARD_LINES_MAX = 6
 COMPANY_PREFIX_MIN = 4
+#: What takes the people of its own sentence away.
+WITHHOLDING = ("takes_over", "hold", "not_intro")
 _TWO_WORDS = re.compile(r"(?=(?<!\w)([^\W\d_]{3,20}) ([^\W\d_]{2,20})(?!\w))")
 _AFTER_EMPLOYER = re.compile(r"(?: (?:in|of|aus|de|à|en|i|w) [\w -]{2,30})?\s*[,:–—(-]\s*")
 QUOTED_MAX = 6000
@@ -247,7 +249,7 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
             or _answers_barely(sentence, index, evidence)
         )
         said = plain(sentence)
-        if not (near or listed) or "?" in sentence or evidence.says("takes_over", said) or evidence.says("hold", said):
+        if not (near or listed) or "?" in sentence or any(evidence.says(kind, said) for kind in WITHHOLDING):
             continue
         people += _pairs(sentence, evidence)
     return people
