@@ -16,6 +16,7 @@ from engine.core.phrases import Hit, phrasebook, plain
 WORDS_MAX = 8000
 SENTENCES_MAX = 200
 WORDS_OF_THE_ASK_MAX = 3000
+TELLING_WORDS_MIN = 4
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
@@ -79,7 +80,9 @@ class Evidence:
         return {}
 
     def _may_be(self, hit: Hit) -> bool:
-        return hit.language in self.languages or " " in hit.phrase.strip()
+        """In a language of the text; a text too short to tell its language may be in any where the phrase has several words."""
+        several = " " in hit.phrase.strip() and len(self.words.split()) <= TELLING_WORDS_MIN
+        return hit.language in self.languages or hit.language == "machines" or several
 
     def says(self, kind: str, text: str | None = None) -> Hit | None:
         return next(iter(self.hits(kind, self.words if text is None else text)), None)
