@@ -16,7 +16,8 @@ from engine.core.phrases import Hit, phrasebook, plain
 WORDS_MAX = 8000
 SENTENCES_MAX = 200
 WORDS_OF_THE_ASK_MAX = 3000
-TELLING_WORDS_MIN = 4
+#: So many of its commonest words prove a language.
+TELLING_WORDS_MIN = 3
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
@@ -80,9 +81,14 @@ class Evidence:
         return {}
 
     def _may_be(self, hit: Hit) -> bool:
-        """In a language of the text; a text too short to tell its language may be in any where the phrase has several words."""
-        several = " " in hit.phrase.strip() and len(self.words.split()) <= TELLING_WORDS_MIN
+        """In a language of the text; where little tells which that is, a phrase of several words may be in any."""
+        several = " " in hit.phrase.strip() and not self._is_sure_of_language
         return hit.language in self.languages or hit.language == "machines" or several
+
+    @cached_property
+    def _is_sure_of_language(self) -> bool:
+        scores = phrasebook().scores(self.words)
+        return max(scores.values(), default=0) >= TELLING_WORDS_MIN
 
     def says(self, kind: str, text: str | None = None) -> Hit | None:
         return next(iter(self.hits(kind, self.words if text is None else text)), None)

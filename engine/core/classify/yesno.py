@@ -69,7 +69,7 @@ def declined(evidence: Evidence) -> str:
     lone = lone or (_regrets(evidence, words) if not hits else "")
     if not hits and not lone:
         return ""
-    if evidence.says("softening", words) or _is_about_a_day(evidence) or _offers_instead(evidence):
+    if evidence.says("softening", _masked(words, hits)) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
     return f"no:{hits[0].language if hits else lone}"
 

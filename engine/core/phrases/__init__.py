@@ -304,12 +304,17 @@ class Phrasebook:
             return frozenset({"ja"})
         if _CJK.search(text):
             return frozenset({"zh"})
-        score: dict[str, int] = {}
+        points = self.scores(text)
+        best = max(points.values(), default=0)
+        return frozenset(language for language, count in points.items() if count * 4 >= best * 3)
+
+    def scores(self, text: str) -> dict[str, int]:
+        """How many of the commonest words of each language a text in `plain` form has."""
+        counts: dict[str, int] = {}
         for word in _WORD.findall(text[:3000]):
             for language in self.stop_words.get(word, ()):
-                score[language] = score.get(language, 0) + 1
-        best = max(score.values(), default=0)
-        return frozenset(language for language, points in score.items() if points * 4 >= best * 3)
+                counts[language] = counts.get(language, 0) + 1
+        return counts
 
 
 def _strings(value: object) -> list[str]:
