@@ -190,8 +190,12 @@ def _without_quotes(lines: list[str]) -> tuple[list[str], list[str]]:
     index = 0
     while index < len(lines):
         line = lines[index]
-        if _QUOTED.match(line):
+        if line[:1] == ">" or _QUOTED.match(line):
             quoted.append(line.lstrip(" \t>|"))
+            index += 1
+            continue
+        if not line:
+            kept.append(line)
             index += 1
             continue
         if line.strip() == QUOTE_BEGINS or _heads_a_quote(lines, index):

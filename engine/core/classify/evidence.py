@@ -15,7 +15,7 @@ from engine.core.phrases import Hit, phrasebook, plain
 #: Words are looked for in this much of the new text; whoever writes more has written a letter, and a letter is a `reply`.
 WORDS_MAX = 8000
 SENTENCES_MAX = 200
-WORDS_OF_THE_ASK_MAX = 3000
+WORDS_OF_THE_ASK_MAX = 2000
 #: So many of its commonest words prove a language.
 TELLING_WORDS_MIN = 3
 

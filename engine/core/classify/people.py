@@ -24,6 +24,8 @@ LIST_LINE_WORDS_MAX = 10
 CARD_WORDS_MAX = 40
 CARD_LINES_MAX = 6
 COMPANY_PREFIX_MIN = 4
+CAPITALS_MIN = 3
+_OPENING = "(\"'«„“-–*•"
 #: What takes the people of its own sentence away.
 WITHHOLDING = ("takes_over", "hold", "not_intro")
 _TWO_WORDS = re.compile(r"(?=(?<!\w)([^\W\d_]{3,20}) ([^\W\d_]{2,20})(?!\w))")
@@ -45,7 +47,7 @@ _JA_NAME = re.compile(
 
 def named(evidence: Evidence) -> tuple[Person, ...]:
     """The people whom this answer gives to contact; none where it withholds them or where nobody can be sure."""
-    if evidence.says("hold"):
+    if not _may_name(f"{evidence.cut.text[:TEXT_MAX]}\n{evidence.cut.signature}") or evidence.says("hold"):
         return ()
     text = _of_the_fit(evidence.cut.text[:TEXT_MAX], evidence)
     given = _with_address(text, evidence) if _sends_there(evidence) else []
@@ -53,6 +55,12 @@ def named(evidence: Evidence) -> tuple[Person, ...]:
         given = _with_address(evidence.cut.signature, evidence)[:1]
     given += [one for one in _with_company(text, evidence) if not any(_overlap(one, other) for other in given)]
     return tuple(dict.fromkeys(one for one in given if not _known(one, evidence)))[:PEOPLE_MAX]
+
+
+def _may_name(text: str) -> bool:
+    """Whether there is an address, or capitals enough for a full name and a company: most mail has neither."""
+    capitals = sum(word.lstrip(_OPENING)[:1].isupper() for word in text.split())
+    return "@" in text or capitals >= CAPITALS_MIN or is_cjk(text)
 
 
 def _leads(evidence: Evidence, words: str) -> bool:

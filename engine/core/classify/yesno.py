@@ -65,13 +65,17 @@ def declined(evidence: Evidence) -> str:
         nobody = evidence.hits("nobody", words)
         words = _masked(words, nobody)
         hits = hits or ([] if phrasebook().has("leaves_open", words) else nobody)
-    lone = _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
-    lone = lone or (_regrets(evidence, words) if not hits else "")
-    if not hits and not lone:
+    language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, words)
+    if not language:
         return ""
     if evidence.says("softening", _masked(words, hits)) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
-    return f"no:{hits[0].language if hits else lone}"
+    return f"no:{language}"
+
+
+def _says_no_alone(evidence: Evidence) -> str:
+    """A no that is a whole sentence, or begins or ends one."""
+    return _alone(evidence, "no_alone") or _leading_no(evidence) or _closing_no(evidence)
 
 
 def _is_about_a_day(evidence: Evidence) -> bool:

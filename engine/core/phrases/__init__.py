@@ -149,10 +149,10 @@ class Phrases:
         for stem in self.stems.keys() & stems.keys():
             begins |= stems[stem]
         for word in begins:
-            several = self._alike(word)
+            patterns = [(alike, alike.pattern.match) for alike in self._alike(word)]
             for start in _places(text, word):
-                for alike in several:
-                    if alike.pattern.match(text, start):
+                for alike, match in patterns:
+                    if match(text, start):
                         yield alike, start
 
     def _alike(self, word: str) -> list[Alike]:
@@ -295,8 +295,9 @@ class Phrasebook:
         return fitting or any(word.startswith(stem) for stem in phrases.stem_words)
 
     def equals(self, kind: str, text: str) -> bool:
-        hit = self.starts(kind, text)
-        return hit is not None and hit.end == len(plain(text))
+        said, phrases = plain(text), self.kinds.get(kind)
+        hit = phrases.first_at_start(said) if phrases else None
+        return hit is not None and hit.end == len(said)
 
     def guess(self, text: str) -> frozenset[str]:
         """The languages that a text in `plain` form may be in, by its commonest words; empty when it gives no hint."""
