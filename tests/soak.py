@@ -9,7 +9,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,7 +23,7 @@ import mutations
 import servers
 
 RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
-STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 250, 5, 6, 5000, 250
+STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 250, 8, 6, 5000, 250
 #: The test run has the seeds below.
 FIRST_SEED = 10_000
 HEAD = """# Soak results
@@ -85,8 +88,9 @@ def stories(wanted: int) -> int:
     count = -(-wanted // DEATHS)
     for start in range(first, first + count, STORY_BATCH):
         seeds = range(start, min(start + STORY_BATCH, first + count))
-        with kitchen(len(seeds)) as (dovecot, postgres, reps):
-            told = [story(seed, dovecot, postgres, reps.pop()) for seed in seeds]
+        with kitchen(len(seeds)) as (dovecot, postgres, reps), ProcessPoolExecutor(len(seeds)) as pool:
+            there = replace(dovecot, _process=None)  # it runs on here
+            told = [*pool.map(partial(story, there, postgres), seeds, reps)]
         broken = [fault for _, found in told for fault in found]
         deaths = Counter(death.split()[0] for died, _ in told for death in died)
         met = f"{sum(deaths.values())} deaths ({', '.join(f'{n} {kind}' for kind, n in sorted(deaths.items()))})"
@@ -124,7 +128,7 @@ def kitchen(reps: int):  # type: ignore[no-untyped-def]
         yield dovecot, postgres, names
 
 
-def story(seed: int, dovecot: servers.Dovecot, postgres: str, rep: str) -> tuple[list[str], list[str]]:
+def story(dovecot: servers.Dovecot, postgres: str, seed: int, rep: str) -> tuple[list[str], list[str]]:
     """The deaths of one story, and what did not hold. The seed says on which database, and who files Sent."""
     store = "whoelse.db" if seed % 2 else servers.new_database(postgres)
     with tempfile.TemporaryDirectory(prefix="whoelse-story-") as folder, crash.accepting() as server:
@@ -160,7 +164,7 @@ def main(kind: str, number: int) -> int:
             code = len(broken)
         case _:
             with kitchen(1) as (dovecot, postgres, reps):
-                _, found = story(number, dovecot, postgres, reps.pop())
+                _, found = story(dovecot, postgres, number, reps.pop())
             print("\n".join(found) or "everything held")
             code = len(found)
     print(f"{kind} {number}: {time.monotonic() - began:.0f} s")
