@@ -37,12 +37,14 @@ year: $(VENV)/.test
 # Stoppable; goes on at the next seed and appends to docs/soak.md.
 STORMS ?= 100000
 KILLS ?= 10000
+PAIRS ?= 1000
 MUTATIONS ?= 100000
 CROSSINGS ?= 10000
 soak: $(VENV)/.test
 	@$(BIN)/python tests/soak.py storms $(STORMS)
 	@$(BIN)/python tests/soak.py crossings $(CROSSINGS)
 	@$(BIN)/python tests/soak.py stories $(KILLS)
+	@$(BIN)/python tests/soak.py pairs $(PAIRS)
 	@$(BIN)/python tests/soak.py mutations $(MUTATIONS)
 
 $(VENV)/.demo: pyproject.toml

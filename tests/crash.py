@@ -404,6 +404,8 @@ class Story:
         holder.kill()
         holder.wait()
         self.come_to_an_end()
+        sent = len(self.server.ids())
+        assert sent == len(STEPS) or (self.sent == "append" and self.doubts()), f"{sent} sent\n{self.log()[-3000:]}"
 
     def bequeath(self) -> None:
         """Two daemons share one mailbox; the one that has it is killed while an email is due, and nobody starts it again."""

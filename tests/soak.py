@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ import faults
 import mutations
 import servers
 
+#: How the daemons of a story died, and what did not hold.
+Found = tuple[list[str], list[str]]
 RESULTS = Path(__file__).parent.parent / "docs" / "soak.md"
 STORM_BATCH, STORY_BATCH, DEATHS, MUTATION_BATCH, CROSSING_BATCH = 250, 8, 6, 5000, 250
 #: The test run has the seeds below.
@@ -29,7 +32,7 @@ FIRST_SEED = 10_000
 HEAD = """# Soak results
 
 Each line is one batch of `make soak`: the seeds that were run, what was met, and what did not hold. A seed is run alone with
-`python tests/soak.py storm SEED`, `… story SEED`, `… crossing SEED` or `… mutation SEED`.
+`python tests/soak.py storm SEED`, `… story SEED`, `… pair SEED`, `… crossing SEED` or `… mutation SEED`.
 
 | date (UTC) | kind | seeds | what happened | did not hold |
 | --- | --- | --- | --- | --- |
@@ -84,17 +87,25 @@ def crossings(wanted: int) -> int:
 
 def stories(wanted: int) -> int:
     """Batches of stories of kills until `wanted` deaths were died; returns the exit code."""
-    first = next_seed("story")
-    count = -(-wanted // DEATHS)
+    return beside_each_other("story", story, -(-wanted // DEATHS))
+
+
+def pairs(wanted: int) -> int:
+    """Batches of two daemons on one file until `wanted` pairs were started; returns the exit code."""
+    return beside_each_other("pair", pair, wanted)
+
+
+def beside_each_other(kind: str, tell: Callable[..., Found], count: int) -> int:
+    first = next_seed(kind)
     for start in range(first, first + count, STORY_BATCH):
         seeds = range(start, min(start + STORY_BATCH, first + count))
         with kitchen(len(seeds)) as (dovecot, postgres, reps), ProcessPoolExecutor(len(seeds)) as pool:
             there = replace(dovecot, _process=None)  # it runs on here
-            told = [*pool.map(partial(story, there, postgres), seeds, reps)]
-        broken = [fault for _, found in told for fault in found]
-        deaths = Counter(death.split()[0] for died, _ in told for death in died)
-        met = f"{sum(deaths.values())} deaths ({', '.join(f'{n} {kind}' for kind, n in sorted(deaths.items()))})"
-        write_down("story", seeds, met, len(broken))
+            every = [*pool.map(partial(tell, there, postgres), seeds, reps)]
+        broken = [fault for _, found in every for fault in found]
+        deaths = Counter(death.split()[0] for died, _ in every for death in died)
+        met = f"{sum(deaths.values())} deaths ({', '.join(f'{n} {how}' for how, n in sorted(deaths.items()))})"
+        write_down(kind, seeds, met, len(broken))
         if broken:
             print("\n".join(broken))
             return 1
@@ -128,15 +139,26 @@ def kitchen(reps: int):  # type: ignore[no-untyped-def]
         yield dovecot, postgres, names
 
 
-def story(dovecot: servers.Dovecot, postgres: str, seed: int, rep: str) -> tuple[list[str], list[str]]:
+def story(dovecot: servers.Dovecot, postgres: str, seed: int, rep: str) -> Found:
     """The deaths of one story, and what did not hold. The seed says on which database, and who files Sent."""
     store = "whoelse.db" if seed % 2 else servers.new_database(postgres)
+    return told(dovecot, rep, store, ("server", "append")[seed // 2 % 2], seed, lambda story: story.tell(DEATHS))
+
+
+def pair(dovecot: servers.Dovecot, _: str, seed: int, rep: str) -> Found:
+    """How one of two daemons on one file was struck, and what did not hold."""
+    return told(dovecot, rep, "whoelse.db", ("server", "append")[seed % 2], seed, crash.Story.pair)
+
+
+def told(
+    dovecot: servers.Dovecot, rep: str, store: str, sent: str, seed: int, tell: Callable[[crash.Story], None]
+) -> Found:
     with tempfile.TemporaryDirectory(prefix="whoelse-story-") as folder, crash.accepting() as server:
-        told = crash.Story(Path(folder), dovecot, [rep], server, store, ("server", "append")[seed // 2 % 2], seed)
-        told.tell(DEATHS)
-        found = [f"seed {seed}: {fault} (deaths: {told.deaths})" for fault in told.faults()]
-        told.inst.store.close()
-        return told.deaths, found
+        story = crash.Story(Path(folder), dovecot, [rep], server, store, sent, seed)
+        tell(story)
+        found = [f"seed {seed}: {fault} (deaths: {story.deaths})" for fault in story.faults()]
+        story.inst.store.close()
+        return story.deaths, found
 
 
 def main(kind: str, number: int) -> int:
@@ -146,6 +168,8 @@ def main(kind: str, number: int) -> int:
             code = storms(number)
         case "stories":
             code = stories(number)
+        case "pairs":
+            code = pairs(number)
         case "mutations":
             code = broken_messages(number)
         case "crossings":
@@ -164,7 +188,7 @@ def main(kind: str, number: int) -> int:
             code = len(broken)
         case _:
             with kitchen(1) as (dovecot, postgres, reps):
-                _, found = story(dovecot, postgres, number, reps.pop())
+                _, found = (pair if kind == "pair" else story)(dovecot, postgres, number, reps.pop())
             print("\n".join(found) or "everything held")
             code = len(found)
     print(f"{kind} {number}: {time.monotonic() - began:.0f} s")

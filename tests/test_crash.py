@@ -84,7 +84,5 @@ def test_of_two_daemons_on_one_file_one_runs_and_the_other_says_who_holds_it(
         with crash.accepting() as server:
             story = crash.Story(folder, dovecot, [REPS.pop()], server, "whoelse.db", sent, seed=number)
             story.pair()
-            told = f"seed {number}: {story.deaths}"
-            assert story.faults() == [], told
-            assert len(server.ids()) == len(crash.STEPS) or (sent == "append" and story.doubts()), told
+            assert story.faults() == [], f"seed {number}: {story.deaths}"
             story.inst.store.close()
