@@ -70,12 +70,17 @@ def _words(text: str) -> tuple[frozenset[str], dict[str, set[str]]]:
 
 
 def _places(text: str, word: str) -> Iterator[int]:
-    """Where a word stands, and where it begins a longer one."""
+    """Where a word stands, and not as a part of another one."""
     at = text.find(word)
     while at >= 0:
-        if not at or not (text[at - 1].isalnum() or text[at - 1] == "_"):
+        end = at + len(word)
+        if not (at and _goes_on(text[at - 1])) and not (end < len(text) and _goes_on(text[end])):
             yield at
-        at = text.find(word, at + len(word))
+        at = text.find(word, end)
+
+
+def _goes_on(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 @dataclass(frozen=True)
