@@ -3,7 +3,7 @@ enrollment comes through `happen`; what spreads to others of that person, or beg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -527,8 +527,21 @@ def answered(inst: Installation, address: str, now: datetime, proof: str = "") -
             )  # fmt: skip
             referral = set_referral(inst, seat, referral.prospect, "contacted", proof, now)
         inst.store.save_referral(replace(referral, answered_at=at))
+        tick_off(inst, referral, ANSWERED_TASKS, "answered", now)
         who, after = referral.prospect.name or address, length_text(at - (referral.introduced_at or at))
         inst.store.tell(now, "referral", f"{who}: answered, {after} after the introduction", referral.client)
+
+
+#: Tasks of the sequences that ship which have no point any more once the prospect was answered, or was met, won or lost.
+ANSWERED_TASKS = ("thank_you/answer_prospect",)
+MET_TASKS = (*ANSWERED_TASKS, "thank_you/progress", "prospect_outreach/answered", "prospect_outreach/book_call")
+
+
+def tick_off(inst: Installation, referral: Referral, tasks: Iterable[str], note: str, now: datetime) -> None:
+    """What the rep has done without ticking it off leaves the list."""
+    for enrollment in inst.store.enrollments_about(referral.prospect):
+        for task in tasks if enrollment.client == referral.client else ():
+            inst.store.finish_tasks(enrollment.id, task, now, note)
 
 
 def _completed(inst: Installation, known: Referral, prospect: Person) -> Referral:

@@ -33,7 +33,17 @@ from engine.core.model import (
     Task,
 )
 from engine.core.needs import person
-from engine.decisions import answered, free, happen, log_referral, referral_changed, set_referral, suppress
+from engine.decisions import (
+    MET_TASKS,
+    answered,
+    free,
+    happen,
+    log_referral,
+    referral_changed,
+    set_referral,
+    suppress,
+    tick_off,
+)
 from engine.errors import UserError
 from engine.imap import Fetched
 from engine.installation import Installation
@@ -705,6 +715,7 @@ def _mark_referral(
         inst.store.save_referral(changed)
         inst.store.tell(now, "referral", f"{referral.prospect.name or email}: {word}", referral.client)
         referral_changed(inst, changed, word, "", now)
+        tick_off(inst, changed, MET_TASKS, f"the rep says: {word}", now)
     return [f"{email}: {word}" for _ in found] + _overtaken(inst, found, word, now)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from engine.core.machine import RUNNING
+from engine.core.machine import LISTED, RUNNING
 from engine.core.model import Contact, Enrollment, Event, OutboxMessage, State, Task
 from engine.database import Database, open_database
 from engine.store import Store, Suppression, counted_ids
@@ -243,7 +243,7 @@ class Notebook(Store):
 
     def _changed(self, before: Enrollment, after: Enrollment, at: datetime, said: str) -> None:
         step = before.step or ""
-        self._doing[after.id] = step if said == f"{step}: done" else ""
+        self._doing[after.id] = step if said in (f"{step}: done", f"{step}: {LISTED}") else ""
         self._handled_by(after, said)
         if said.startswith(f"{step}: skipped"):
             self._write(after, at, "event", "skipped", step, said.removeprefix(f"{step}: "), step=step)

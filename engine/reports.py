@@ -45,7 +45,8 @@ BEGINNING, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=U
 
 @dataclass(frozen=True)
 class Sent:
-    """One email to a client, with the names of the groups that it belongs to."""
+    """One email to a client, with the names of the groups that it belongs to. The period is that in which its family of enrollments
+    wrote first: what comes of it belongs there, and nowhere twice."""
 
     mail: Written
     kind: str
@@ -74,7 +75,10 @@ def past(
     zone = ZoneInfo(inst.config.company.zone)
     mails = [m for m in inst.store.sent_to_clients(*span(inst, since, until)) if not rep or m.rep == rep]
     clients = {contact.id: contact for contact in inst.store.contacts()}
-    sent = tuple(_sent(inst, mail, clients.get(mail.client), period_of(mail.at, period, zone)) for mail in mails)
+    begun: dict[str, datetime] = {}
+    for mail in mails:
+        begun.setdefault(mail.root, mail.at)
+    sent = tuple(_sent(inst, m, clients.get(m.client), period_of(begun[m.root], period, zone)) for m in mails)
     return Past(sent, _reached(inst))
 
 

@@ -161,6 +161,27 @@ def test_the_clock_runs_from_when_the_introduction_came_and_until_the_answer_lef
     assert there.store.referrals()[0].answered_at == came + timedelta(minutes=20)
 
 
+@pytest.mark.parametrize("word", ["approve", "1 won"])
+def test_what_the_rep_has_done_leaves_their_list(new_office: Callable[..., Office], word: str) -> None:
+    thanks = """
+name: Thanks
+kind: thanks
+to: client
+needs: {prospect: person}
+steps:
+  - {id: answer, task: thank_you/answer_prospect}
+  - {id: token, task: note}
+"""
+    note = "---\nsubject: Answer {{ prospect.name }}\n---\nNow.\n"
+    sequences = {"answer": ANSWER, "triggers": TRIGGERS, "thanks": thanks}
+    there = new_office(books=library(sequences, {"thank_you/answer_prospect": note}))
+    alert = introduced(there)
+    titles = [task.title for task in there.store.open_tasks()]
+    assert titles == ["Answer Barry Jones", "Note"]
+    said(there, morning(there) if word != "approve" else alert, word)
+    assert [task.title for task in there.store.open_tasks() if task.kind != "draft_overdue"] == ["Note"]
+
+
 @pytest.mark.parametrize("word", ["met", "won", "lost"])
 def test_a_mark_of_the_rep_withdraws_the_draft_that_answers_the_introduction(there: Office, word: str) -> None:
     introduced(there)

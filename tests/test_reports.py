@@ -107,6 +107,18 @@ def test_groups_are_by_rep_step_and_period_and_only_the_path_counts_in_the_total
     assert funnel(past(there.inst, until=date(2026, 3, 1))) == []
 
 
+def test_what_goes_on_in_the_next_month_counts_in_the_month_in_which_it_began(there: Office) -> None:
+    there.now = MONDAY.replace(day=30)
+    there.confirmed()
+    ask = there.enroll(DANA, "ask")
+    assert [row.step for row in there.run(days=8)] == ["who_else", "reminder"]
+    there.hear("You should talk to Barry Jones at Northwind, barry@north.test.", to=there.rows(ask)[-1])
+    there.work()
+    found = past(there.inst)
+    assert counts(funnel(found, ["period"])) == [(("2026-03",), (1, 0, 1, 0, 0, 0))]
+    assert counts(funnel(found)) == [((), (1, 0, 1, 0, 0, 0))]
+
+
 def test_emails_to_prospects_ask_nobody(there: Office) -> None:
     there.enroll(BARRY, "both", prospect=BARRY_PERSON, client=DANA)
     there.run(days=10)

@@ -34,7 +34,16 @@ STATES = ("named", "introduced", "contacted", "met", "won", "lost", "open")
 SOURCES = ("reply", "introduction", "rep")
 DATES = ("named", "introduced", "contacted", "met", "won", "lost")
 ANSWER_LINES_MAX = 6
-COLUMNS = ("prospect", "email", "company", "client", "rep", "state", "source", *(f"{name}_at" for name in DATES))
+COLUMNS = (
+    "prospect",
+    "email",
+    "company",
+    "client",
+    "rep",
+    "state",
+    "source",
+    *(f"{name}_at" for name in (*DATES, "answered")),
+)
 
 
 @commands.command(

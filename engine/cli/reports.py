@@ -260,7 +260,8 @@ class Told:
 
         met = self._leads().met
         if met.of:
-            say(f"Of {count(met.of, 'person', 'people')} referred, {met.count} were met: {met.rate:.0%} {_range(met)}.")
+            were = f"{met.count} {'was' if met.count == 1 else 'were'} met"
+            say(f"Of {count(met.of, 'person', 'people')} referred, {were}: {met.rate:.0%} {_range(met)}.")
             say(f"Published: {REFERRED_LEADS:.0%} of referred leads, under {COLD_LEADS:.0%} of cold emails.\n")
 
     def _say_emails(self) -> None:

@@ -364,10 +364,15 @@ def _queue(enrollment: Enrollment, step: Step, now: datetime, facts: Facts) -> D
     return Decision(queued, (email,), f"{step.id}: {why}")
 
 
+#: What is told of a task that nobody waits for.
+LISTED = "on the rep's list"
+
+
 def _step_done(
     sequence: Sequence, enrollment: Enrollment, step: Step, now: datetime, facts: Facts, *effects: Effect
 ) -> Decision:
-    return _next(sequence, replace(enrollment, done_at=now), step.id, now, facts, f"{step.id}: done", *effects)
+    why = f"{step.id}: " + (LISTED if step.task else "done")
+    return _next(sequence, replace(enrollment, done_at=now), step.id, now, facts, why, *effects)
 
 
 def _skip(
