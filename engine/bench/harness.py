@@ -55,6 +55,10 @@ class Ground:
         named = {each for each in self.only if each.partition("/")[0] == family}
         return not named or bench in named
 
+    def wants_peer(self, bench: str) -> bool:
+        """Whether a row that installs another program is wanted: with the largest sizes, or by its name."""
+        return bench in self.only or (self.size == "full" and self.wants(bench))
+
     def fresh(self, name: str) -> Path:
         """A new folder."""
         self._folders += 1

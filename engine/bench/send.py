@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import aiosmtplib
 
-from engine.bench import project
-from engine.bench.harness import Ground, Row, compare
+from engine.bench import peers, project
+from engine.bench.harness import Ground, Row, compare, not_measured
+from engine.bench.servers import Missing
 from engine.bench.sink import HOST, Sink, sink
 from engine.clock import RealClock
 from engine.daemon import Daemon
@@ -28,6 +29,9 @@ def measure(ground: Ground) -> Iterator[Row]:
         if ground.wants(name):
             with sink() as server:
                 yield row(ground, server, name, mailboxes, target, emails)
+    if ground.wants_peer("send/peer"):
+        with sink() as server:
+            yield beside_post_office(ground, server, emails)
 
 
 def row(ground: Ground, server: Sink, name: str, mailboxes: int, target: float, emails: int) -> Row:
@@ -39,6 +43,24 @@ def row(ground: Ground, server: Sink, name: str, mailboxes: int, target: float, 
         name, ">=", target, lambda: by_daemon(next(engine), server), lambda: bare(next(reference), server),
         "messages/s", pairs=ground.pairs, note=note,
     )  # fmt: skip
+
+
+def beside_post_office(ground: Ground, server: Sink, emails: int) -> Row:
+    """From one mailbox, as often as django-post-office."""
+
+    def peer() -> float:
+        rate = peers.figure(ground, peers.POST_OFFICE, ("django-post-office",), str(server.port), str(emails))
+        server.settle(emails)
+        return rate
+
+    note = f"{emails} emails a turn; django-post-office on SQLite"
+    try:
+        return compare(
+            "send/peer", ">=", 2.0, lambda: by_daemon(prepared(ground, server, 1, emails), server), peer, "messages/s",
+            pairs=ground.pairs, note=note,
+        )  # fmt: skip
+    except Missing as lacking:
+        return not_measured("send/peer", ">=", 2.0, "messages/s", str(lacking))
 
 
 def prepared(ground: Ground, server: Sink, mailboxes: int, emails: int) -> Installation:

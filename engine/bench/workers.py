@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from engine.bench import project
+from engine.bench import peers, project
 from engine.bench.harness import Ground, Row, compare, not_measured
 from engine.bench.servers import Missing, new_database, postgres
 from engine.core.model import OutboxState
@@ -30,10 +30,17 @@ def measure(ground: Ground) -> Iterator[Row]:
         with postgres(ground.fresh("postgres"), safe=True) as url:
             claims = ground.pick(8, 800)
             note = f"{WORKERS} workers against one; {os.cpu_count()} cores, which PostgreSQL shares"
-            yield compare(
-                name, ">=", target, lambda: rate(ground, url, claims, WORKERS), lambda: rate(ground, url, claims, 1), unit,
-                pairs=ground.pairs, note=note,
-            )  # fmt: skip
+            if ground.wants(name):
+                yield compare(
+                    name, ">=", target, lambda: rate(ground, url, claims, WORKERS), lambda: rate(ground, url, claims, 1), unit,
+                    pairs=ground.pairs, note=note,
+                )  # fmt: skip
+            if ground.wants_peer("workers/peer"):
+                name, target = "workers/peer", 3.0
+                yield compare(
+                    name, ">=", target, lambda: rate(ground, url, claims, 1), lambda: fetches(ground, url, claims), unit,
+                    pairs=ground.pairs, note="one worker; Procrastinate's fetch",
+                )  # fmt: skip
     except ImportError:
         yield not_measured(name, ">=", target, unit, "psycopg is not installed: pip install 'whoelse[postgres]'")
     except Missing as lacking:
@@ -52,6 +59,10 @@ def rate(ground: Ground, url: str, claims: int, workers: int) -> float:
         frozen = inst.store.outbox_in(OutboxState.CLAIMED)
         assert len(frozen) == claims and {message.token for message in frozen} == {1}
     return claims / (max(end for _, _, end in spans) - min(begin for _, begin, _ in spans))
+
+
+def fetches(ground: Ground, url: str, jobs: int) -> float:
+    return peers.figure(ground, peers.PROCRASTINATE, ("procrastinate", "psycopg[binary]"), new_database(url), str(jobs))
 
 
 def claimed_by(url: str, shares: Sequence[Sequence[str]]) -> list[tuple[int, float, float]]:

@@ -24,12 +24,14 @@ HEAD = ("figure", "ratio", "to reach", "engine", "reference", "", "note")
     epilog=example("whoelse bench", "whoelse bench --only send --only tick/1M", "whoelse bench --full --json"),
 )
 @click.option("--only", metavar="NAME", multiple=True, help="Only this figure or row; repeat it for more.")
-@click.option("--full", is_flag=True, help="Also the largest sizes.")
+@click.option("--full", is_flag=True, help="Also the largest sizes, and other programs.")
 @json_option
 def bench(only: tuple[str, ...], full: bool, as_json: bool) -> None:
     """Measure the engine, each figure as a ratio to a reference that does the bare work in the same run.
 
-    It takes ten minutes on a machine with two cores that does nothing else. Exit code 1 where a ratio is not reached."""
+    It takes ten minutes on a machine with two cores that does nothing else. Exit code 1 where a ratio is not reached.
+    Other programs (`--full`, or by name: send/peer, workers/peer) are installed by pip for as long as it lasts; all else
+    needs no network."""
     import tempfile
     from dataclasses import asdict
     from pathlib import Path
