@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import smtplib
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine.bench import FIGURES, name_of, run, sink
+from engine.bench import FIGURES, name_of, peers, run, sink
 from engine.bench.harness import Ground, Row, compare
+from engine.bench.servers import Missing
 from engine.cli.app import app
 
 SHAPE = ["bench", "op", "target", "ratio", "met", "engine", "reference", "unit", "note"]
@@ -84,3 +86,16 @@ def test_the_command_prints_one_document_and_says_by_its_exit_code_whether_all_i
 def test_an_unknown_figure_is_refused() -> None:
     done = CliRunner().invoke(app, ["bench", "--only", "sned"])
     assert done.exit_code == 2 and "there are start, send" in done.stderr
+
+
+def test_a_peer_comes_only_when_it_is_asked_for_and_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not Ground(tmp_path).wants_peer("send/peer")
+    assert Ground(tmp_path, "full").wants_peer("send/peer")
+    assert Ground(tmp_path, only=frozenset({"send/peer"})).wants_peer("send/peer")
+    monkeypatch.setattr(peers, "_installed", lambda *_: Path(sys.executable))
+    ground = Ground(tmp_path)
+    assert peers.figure(ground, "import sys; print(sys.argv[1])", (), "2.5") == 2.5
+    with pytest.raises(Missing, match="No module named 'nothing_like_this'"):
+        peers.figure(ground, "import nothing_like_this", ())

@@ -55,6 +55,40 @@ def test_a_nested_transaction_is_part_of_the_outermost(opened: Database) -> None
     assert not opened.in_transaction
 
 
+def value(database: Database, name: str) -> str | None:
+    row = database.row("setting", name=name)
+    return row and row["value"]
+
+
+def test_what_a_transaction_has_asked_it_asks_anew_once_it_has_written(opened: Database) -> None:
+    with opened.transaction():
+        assert [value(opened, "a"), value(opened, "a")] == [None, None]
+        opened.change("set_setting", name="a", value="1")
+        assert value(opened, "a") == "1"
+    with pytest.raises(RuntimeError), opened.transaction():
+        opened.change("set_setting", name="a", value="2")
+        assert value(opened, "a") == "2"
+        raise RuntimeError
+    with opened.transaction():
+        assert value(opened, "a") == "1"
+
+
+@pytest.mark.real
+def test_what_another_has_committed_is_seen_behind_a_lock_and_in_the_next_transaction(postgres_url: str) -> None:
+    with office.fresh_schema(postgres_url) as url:
+        ours, theirs = open_database(url), open_database(url)
+        with ours.transaction():
+            assert value(ours, "a") is None
+            theirs.change("set_setting", name="a", value="1")
+            ours.rows("lock_enrollment", id="nobody")
+            assert value(ours, "a") == "1"
+            theirs.change("set_setting", name="a", value="2")
+        with ours.transaction():
+            assert value(ours, "a") == "2"
+        ours.close()
+        theirs.close()
+
+
 def test_a_nested_failure_that_somebody_swallows_still_undoes_everything(opened: Database) -> None:
     with pytest.raises(AssertionError, match="swallowed"), opened.transaction():
         opened.change("set_setting", name="outer", value="1")
