@@ -111,7 +111,9 @@ def test_phrases_are_plain_words_with_choices_and_gaps() -> None:
     assert phrases.find(plain("もう送らないでください"))
     assert not phrases.find(plain("nothing of the kind"))
     phrases.add("(kept|keep*)", "xx")
-    assert [hit.start for hit in phrases.find("keep keeping upkeep kept")] == [0, 5, 20], "each once, and no part of a word"
+    assert [hit.start for hit in phrases.find("keep keeping upkeep kept")] == [0, 5, 20], (
+        "each once, and no part of a word"
+    )
 
 
 def test_ops_can_bring_phrases_of_their_own() -> None:

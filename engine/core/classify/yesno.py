@@ -61,8 +61,8 @@ def declined(evidence: Evidence) -> str:
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = [hit for hit in evidence.hits("no", words) if not _REASSURES.match(words, hit.end)]
-    if not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
-        nobody = evidence.hits("nobody", words)
+    nobody = evidence.hits("nobody", words)
+    if nobody and not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
         words = _masked(words, nobody)
         hits = hits or ([] if phrasebook().has("leaves_open", words) else nobody)
     language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, words)
