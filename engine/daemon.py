@@ -514,8 +514,8 @@ class Daemon:
             due = inst.store.next_enrollment_at()
             return due is not None and due <= self.clock.now()
 
-        await self._mind_the_clock()
         recorded, step = self._together(message.mailbox, record), None
+        await self._mind_the_clock()
         if not self._stopping.is_set() and message.mailbox not in self._unread:
             step = self._together(message.mailbox, lambda inst: self._claim(inst, message.mailbox))
         if await recorded and "advance" in self._wakes:
