@@ -121,8 +121,9 @@ def scene(
     prospect = enrollment.variables.get("prospect")
     if prospect is None and sequence.to == "prospect":
         prospect = contact_values(holder)
-    known = {**typed(sequence, enrollment.variables), "prospect": prospect, **(more or {})}
+    variables, given = typed(sequence, enrollment.variables), {"prospect": prospect, **(more or {})}
     makers: dict[str, Callable[[], Any]] = {
+        **{name: partial(variables.get, name) for name in variables},
         "client": lambda: contact_values(client),
         "rep": lambda: inst.rep(enrollment.rep).values,
         "company": lambda: {
@@ -135,7 +136,7 @@ def scene(
         },
         "today": lambda: now.astimezone(ZoneInfo(inst.place(holder, enrollment.rep).zone)).date(),
         "unsubscribe": lambda: unsubscribe_link(inst, enrollment, holder.email if holder else ""),
-        **{name: partial(known.get, name) for name in known},
+        **{name: partial(given.get, name) for name in given},
     }  # fmt: skip
     introduction = Scene({**makers, INTRO_LINK: str})
     return Scene({**makers, INTRO_LINK: lambda: intro_link(inst, enrollment, introduction)})

@@ -189,6 +189,14 @@ def test_a_sequence_that_cannot_be_read_is_not_missed_where_it_is_started() -> N
     assert {problem.file for problem in lint_library(EXAMPLE, library, problems)} == {"sequences/y.yaml"}
 
 
+@pytest.mark.parametrize(
+    "body", ["{{ " + "(" * 3000 + "n" + ")" * 3000 + " }}", "{% for a in [n] %}" * 30 + "x" + "{% endfor %}" * 30]
+)
+def test_what_is_nested_too_deeply_is_an_error_of_its_template(body: str) -> None:
+    found = told(TOUCH, f"{SUBJECT}{body}\n")
+    assert [(p.file, p.severity) for p in found] == [("templates/x.md", "error")], found
+
+
 def test_whatever_is_checked_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     compile = Sandbox.compile

@@ -315,7 +315,7 @@ class Templates:
         try:
             body = self._tree(known)
             subject = self._tree(known, subject=True) if found.subject else None
-        except TemplateSyntaxError:
+        except (TemplateSyntaxError, RecursionError):
             return None
         return Parsed(found.file, found.lines, body, subject)
 
