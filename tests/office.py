@@ -426,6 +426,21 @@ def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 
 @pytest.fixture
+def one_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A SQLite in memory; for a test that is marked with BOTH, then a schema of PostgreSQL, too."""
+    if getattr(request, "param", "") != "postgresql":
+        yield ":memory:"
+        return
+    with fresh_schema(request.getfixturevalue("postgres_url")) as url:
+        yield url
+
+
+BOTH = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.real)], indirect=True
+)
+
+
+@pytest.fixture
 def either_store(either_url: str) -> Iterator[Store]:
     store = open_store(either_url)
     yield store

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import h11
+import office
 import pytest
-from office import DANA, LEE, MONDAY, Office, library
+from office import BOTH, DANA, LEE, MONDAY, Office, library
 
 from engine import endpoint, intake
 from engine.clock import RealClock
@@ -29,6 +30,7 @@ from engine.store import Store, open_store
 
 TOKEN = "t0ken-of-thirty-two-characters-or-more"
 TRIGGERS = "- {moment: nps, if: 'score >= 9', start: nudge}\n- {moment: delivered, start: nudge}\n"
+database = office.one_database
 NPS = {"email": DANA, "moment": "nps", "score": 10}
 
 
@@ -90,16 +92,16 @@ def request(body: Any = NPS, line: str = "POST /moments HTTP/1.1", **headers: st
 
 
 @pytest.fixture
-async def heard(tmp_path: Path) -> AsyncIterator[Heard]:
-    store = open_store(":memory:")
-    office = Office(store, tmp_path)
-    inst = replace(office.inst, library=library({"triggers": TRIGGERS}))
+async def heard(tmp_path: Path, database: str) -> AsyncIterator[Heard]:
+    store = open_store(database)
+    there = Office(store, tmp_path)
+    inst = replace(there.inst, library=library({"triggers": TRIGGERS}))
     store.add_contact(Contact("", DANA, name="Dana Whitfield", owner="sam@demo.test"))
     told: list[Mapping[str, Any]] = []
 
     async def tell(said: Mapping[str, Any], key: str) -> endpoint.Answer:
         told.append(said)
-        return intake.answer(inst, said, key, office.now)
+        return intake.answer(inst, said, key, there.now)
 
     served = Endpoint(TOKEN, frozenset({"localhost", "127.0.0.1", "crm.consulting.example"}), tell)
     await served.listen("127.0.0.1", 0)
@@ -118,6 +120,7 @@ async def until(there: Callable[[], bool]) -> None:
 # --- what is heard ---------------------------------------------------------------------------------------------------
 
 
+@BOTH
 async def test_a_moment_is_kept_and_starts_what_it_starts(heard: Heard) -> None:
     status, headers, said = await heard.post()
     assert status == 201 and (said["kept"], said["news"], said["started"]) == (True, True, ["nudge"])
@@ -130,12 +133,14 @@ async def test_what_is_kept_and_starts_nothing_says_why(heard: Heard) -> None:
     assert (status, said["started"]) == (201, []) and "if: score >= 9 is false" in said["lines"][0]
 
 
+@BOTH
 async def test_a_moment_that_is_told_again_does_nothing_twice(heard: Heard) -> None:
     answers = [await heard.post(), *(await asyncio.gather(*(heard.post() for _ in range(8))))]
     assert [status for status, _, _ in answers] == [201, *[200] * 8]
     assert len(heard.inst.store.all_enrollments()) == 1
 
 
+@BOTH
 async def test_a_key_makes_it_once_also_on_another_day_and_refuses_other_words(tmp_path: Path, heard: Heard) -> None:
     store, inst = heard.inst.store, heard.inst
     tell = lambda said, now: intake.answer(inst, said, "abc", now)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import office
 import pytest
-from office import DANA, LEE, Office, library
+from office import BOTH, DANA, LEE, Office, library
 
 from engine import folder
 from engine.config import Moments
@@ -25,17 +26,18 @@ HEAD = "email,moment,score\n"
 ROWS = f"{DANA},nps,10\n{LEE},nps,9\n"
 WAITED = timedelta(seconds=6)
 LONG = timedelta(minutes=2)
+database = office.one_database
 
 
 @pytest.fixture
-def inst(tmp_path: Path) -> Iterator[Installation]:
-    store = open_store(":memory:")
-    office = Office(store, tmp_path)
+def inst(tmp_path: Path, database: str) -> Iterator[Installation]:
+    store = open_store(database)
+    there = Office(store, tmp_path)
     for email, name in ((DANA, "Dana Whitfield"), (LEE, "Lee Moran")):
         store.add_contact(Contact("", email, name=name, owner="sam@demo.test"))
-    config = replace(office.inst.config, moments=Moments(folder=str(tmp_path / "in")))
+    config = replace(there.inst.config, moments=Moments(folder=str(tmp_path / "in")))
     (tmp_path / "in").mkdir()
-    yield replace(office.inst, library=library({"triggers": TRIGGERS}), config=config)
+    yield replace(there.inst, library=library({"triggers": TRIGGERS}), config=config)
     store.close()
 
 
@@ -70,6 +72,7 @@ def names(inst: Installation, below: str = "") -> list[str]:
     )
 
 
+@BOTH
 def test_a_table_is_taken_told_and_laid_aside(inst, put) -> None:  # type: ignore[no-untyped-def]
     put(HEAD + ROWS)
     take(inst)
@@ -150,6 +153,7 @@ def test_a_stop_anywhere_repeats_nothing_after_a_restart(inst, put, monkeypatch,
     assert [n for n in names(inst, "done") if "refused" in n] == ["scores.refused.csv"]
 
 
+@BOTH
 def test_two_daemons_on_one_folder_tell_it_once(inst, put, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     put(HEAD + ROWS)
     real = folder._fed
@@ -163,6 +167,7 @@ def test_two_daemons_on_one_folder_tell_it_once(inst, put, monkeypatch) -> None:
     assert started(inst) == [DANA, LEE] and names(inst, "done") == ["scores.csv"]
 
 
+@BOTH
 def test_refused_rows_are_mended_and_fed_again(inst, put) -> None:  # type: ignore[no-untyped-def]
     put(HEAD + f"{DANA},nps,10\nlee@acme,nps,9\n{LEE},moved,\n")
     take(inst)
@@ -229,6 +234,7 @@ def test_a_file_without_end_is_not_read(inst, put, monkeypatch) -> None:  # type
     assert started(inst) == [] and "scores.csv.why.txt" in names(inst, "done")
 
 
+@BOTH
 def test_the_files_name_a_person_no_longer_once_they_are_forgotten(inst, put) -> None:  # type: ignore[no-untyped-def]
     put(HEAD + ROWS)
     put(b"PK\x03\x04" + DANA.encode(), "odd.xlsx")
