@@ -44,6 +44,11 @@ REPS = [f"rep{n}@demo.test" for n in range(41, 121)]
 USERS |= dict.fromkeys(REPS, "secret")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest begins first, so that nobody waits for it alone in the end."""
+    items.sort(key=lambda item: item.path.name != "test_crash.py")
+
+
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
     """A short path that other users may enter: the servers' processes run as several."""

@@ -16,7 +16,7 @@ import pytest
 import servers
 from world import World, world
 
-from engine.core.model import Enrollment, OutboxState, Person, State
+from engine.core.model import Enrollment, OutboxState, Person, State, Task
 from engine.enrollments import finish_task
 
 pytestmark = pytest.mark.real
@@ -306,6 +306,9 @@ async def test_an_introduction_is_answered_from_the_reps_phone(
         )
         referral = there.inst.store.referrals()[0]
         assert referral.answered_at and not referral.waits
+        there.inst.store.add_task(
+            Task("", "rep", there.rep, referral.client, "", "Call Dana", "Thank her.", there.clock.now())
+        )
         await there.stop()
         await there.start()
         assert there.daemon and await there.daemon.read_all()

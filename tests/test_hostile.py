@@ -248,8 +248,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fragile(planted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
-    monkeypatch.setattr(reading, "REAL_SECONDS_MAX", 5.0)
+def fragile(planted: Path) -> Iterator[Workers]:
     there = Workers()
     yield there
     there.close()
@@ -263,9 +262,14 @@ def fragile(planted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]
     ("raise-me", "it breaks the program that reads it (RecursionError)"),
     ("write-me", "it breaks the program that reads it (OSError)"),
 ])  # fmt: skip
-def test_what_kills_its_reader_kills_nothing_else(fragile: Workers, planted: Path, word: str, sentence: str) -> None:
-    with pytest.raises(Indigestible) as said, fragile.open(mail(word.encode())) as message:
-        message.classify(READER)
+def test_what_kills_its_reader_kills_nothing_else(
+    fragile: Workers, planted: Path, monkeypatch: pytest.MonkeyPatch, word: str, sentence: str
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Indigestible) as said:
+        if word == "freeze-me":
+            patch.setattr(reading, "REAL_SECONDS_MAX", 5.0)
+        with fragile.open(mail(word.encode())) as message:
+            message.classify(READER)
     assert str(said.value) == sentence
     assert not (planted / "loot").exists() or (planted / "loot").stat().st_size == 0
     with fragile.open(mail(b"I will ask around.")) as message:
