@@ -24,6 +24,19 @@ def store(request: pytest.FixtureRequest) -> str:
     return servers.new_database(request.getfixturevalue("postgres_url"))
 
 
+def test_many_daemons_share_the_work_and_double_nothing(
+    tmp_path: Path, dovecot: servers.Dovecot, postgres_url: str
+) -> None:
+    with crash.accepting() as server:
+        reps = [REPS.pop() for _ in range(MAILBOXES)]
+        story = crash.Story(tmp_path, dovecot, reps, server, servers.new_database(postgres_url), "append", seed=1)
+        story.crowd(DAEMONS, CONTACTS, BLOWS)
+        assert story.faults() == []
+        assert len(server.ids()) >= (CONTACTS - len(story.doubts())) * len(crash.STEPS)
+        assert len(story.doubts()) <= story.deaths.count("kill") * MAILBOXES
+        story.inst.store.close()
+
+
 @pytest.mark.parametrize("seed", range(STORIES))
 @pytest.mark.parametrize("sent", ["server", "append"])
 def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
@@ -35,19 +48,6 @@ def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
         told = f"seed {seed}, deaths: {story.deaths}"
         assert story.faults() == [], told
         assert len(story.deaths) == DEATHS
-        story.inst.store.close()
-
-
-def test_many_daemons_share_the_work_and_double_nothing(
-    tmp_path: Path, dovecot: servers.Dovecot, postgres_url: str
-) -> None:
-    with crash.accepting() as server:
-        reps = [REPS.pop() for _ in range(MAILBOXES)]
-        story = crash.Story(tmp_path, dovecot, reps, server, servers.new_database(postgres_url), "append", seed=1)
-        story.crowd(DAEMONS, CONTACTS, BLOWS)
-        assert story.faults() == []
-        assert len(server.ids()) >= (CONTACTS - len(story.doubts())) * len(crash.STEPS)
-        assert len(story.doubts()) <= story.deaths.count("kill") * MAILBOXES
         story.inst.store.close()
 
 
