@@ -394,6 +394,15 @@ def test_show_tells_the_whole_story_in_order_with_rules_and_words(whoelse: Whoel
     assert "found by" in story  # the rule
 
 
+def test_show_tells_of_an_edit_that_it_takes_up_itself(whoelse: Whoelse, inst: Installation) -> None:
+    enrolled(inst)
+    file = inst.config.folder / "sequences/follow_up_1_1_1.yaml"
+    edited = file.read_text().replace("at: start + 1 week", "at: start + 9 days")
+    assert edited != file.read_text()
+    file.write_text(edited)
+    assert "the sequence was edited" in whoelse("show", DANA).out
+
+
 def test_show_in_full_also_quotes_what_was_sent(whoelse: Whoelse, inst: Installation) -> None:
     enrolled(inst)
     sends(inst, MONDAY + timedelta(days=1))

@@ -60,17 +60,18 @@ def _show_person(config: Config, email: str, full: bool, as_json: bool) -> None:
     if contact is None:
         raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
     zone = zone_of(config, contact)
+    rules = _rules(config, contact)  # first: an edit that is applied on the way is part of the story
     story = store.story(contact.id)
     enrollments = store.enrollments_of(contact.id)
     if as_json:
-        print_json(_person_json(config, store, contact, story, enrollments))
+        print_json(_person_json(config, store, contact, story, enrollments, rules))
         return
     for line in _head(store, contact, zone):
         say(line)
     say(f"\nStory (times in {zone}):")
     for told in story if full else _telling(story):
         _say_told(store, told, zone, full)
-    _say_section("Rules of conduct:", [(line,) for line in _rules(config, contact)])
+    _say_section("Rules of conduct:", [(line,) for line in rules])
     _say_section("Referrals:", [referral_row(config, *each) for each in _referrals(store, contact)])
     waiting = [(when(t.created_at, zone), t.title) for t in store.tasks_of(contact.id) if t.done_at is None]
     _say_section("Tasks for you:", waiting)
@@ -168,7 +169,12 @@ def _words(store: Store, told: Told) -> str:
 
 
 def _person_json(
-    config: Config, store: Store, contact: Contact, story: Sequence[Told], enrollments: Sequence[Enrollment]
+    config: Config,
+    store: Store,
+    contact: Contact,
+    story: Sequence[Told],
+    enrollments: Sequence[Enrollment],
+    rules: Sequence[str],
 ) -> dict[str, Any]:
     zone = zone_of(config, contact)
     suppression = store.suppressed(contact.email)
@@ -192,7 +198,7 @@ def _person_json(
             for m in _ahead(config, contact, enrollments)
         ],
         "referrals": [referral_json(config, *each) for each in _referrals(store, contact)],
-        "rules": _rules(config, contact),
+        "rules": rules,
         "tasks": [{"id": t.id, "title": t.title} for t in store.tasks_of(contact.id) if t.done_at is None],
         "story": [{"at": stamp(t.at, zone), "kind": t.kind, "text": t.text, "words": _words(store, t)} for t in story],
     }
