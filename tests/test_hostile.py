@@ -7,7 +7,6 @@ import base64
 import os
 import re
 import threading
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -349,19 +348,6 @@ def test_a_reader_works_while_no_transaction_is_open(there: Office) -> None:
     got = inbox.receive(there.inst, Fetched(SAM, "INBOX", "inbox", 1, 900, raw, len(raw), there.now), there.now, Asked)
     assert got.row and got.row.event == "reply"
     assert in_transaction == [False, False]
-
-
-def test_an_answer_costs_a_few_milliseconds_more_by_a_reader_of_its_own(workers: Workers, own: list[bytes]) -> None:
-    def spent(opener: reading.Opener) -> float:
-        began = time.perf_counter()
-        for raw in own[:50]:
-            with opener(raw) as message:
-                message.classify(READER)
-        return (time.perf_counter() - began) / 50 * 1000
-
-    with workers.open(mail(b"hi")):  # it is warm
-        spent(open_here)
-    assert min(spent(workers.open) for _ in range(3)) < min(spent(open_here) for _ in range(3)) + 5
 
 
 @pytest.mark.real
