@@ -175,7 +175,7 @@ class Database:
         if not (self._depth and statement.startswith("SELECT") and "FOR UPDATE" not in statement):
             self._read.clear()
             return self._execute(statement, values, functools.partial(_made, make))
-        asked = (make, statement, *values.values())
+        asked = (make, statement, *values.items())
         known = self._read.get(asked)
         if known is None:
             if len(self._read) >= READ_MAX:

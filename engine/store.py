@@ -336,12 +336,7 @@ class Store:
         """(sequence, when, email) of everyone at this contact's company who was first written to since, or is about to be, the
         latest first, without the family of enrollments `root`."""
         rows = self.database.rows(
-            "begun_at_company",
-            domain=domain_of(contact.email),
-            company=contact.company.strip().lower(),
-            email=contact.email,
-            root=root,
-            since=micros(since),
+            "begun_at_company", email=contact.email, root=root, since=micros(since), **_company(contact)
         )
         return [(r["sequence"], instant(r["at"]), r["email"]) for r in rows]
 

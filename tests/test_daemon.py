@@ -83,6 +83,20 @@ class Desk:
             self.jump(seconds=step.total_seconds())
             await asyncio.sleep(0.1)
 
+    def answer_searches(self, answer: Callable[[list[str], str], str]) -> list[str]:
+        """Says to each search for a Message-ID what `answer` makes of all that were sought, and the tag; returns those."""
+        sought: list[str] = []
+
+        def search(line: Line, tag: str) -> bool:
+            if "Message-ID" not in self.mailbox.heard[-1]:
+                return False
+            sought.append(self.mailbox.heard[-1])
+            line.say(answer(sought, tag))
+            return True
+
+        self.mailbox.hooks["SEARCH"] = search
+        return sought
+
     def got(self) -> list[str]:
         """Whom the server has accepted an email for, in order."""
         return [recipient for _, _, recipient, _ in self.server.accepted]
@@ -173,16 +187,7 @@ async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_not
 async def test_two_copies_of_one_store_send_an_email_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file was copied by hand after Dana was enrolled, and both copies run: no lock can tell, Sent can."""
     async with desk(tmp_path, monkeypatch, "Sent") as at:
-        sought: list[str] = []
-
-        def only_the_first_is_there(line: Line, tag: str) -> bool:
-            if "Message-ID" not in at.mailbox.heard[-1]:
-                return False
-            sought.append(at.mailbox.heard[-1])
-            line.say(f"* SEARCH{' 1' if sought[-1] == sought[0] else ''}\r\n{tag} OK done")
-            return True
-
-        at.mailbox.hooks["SEARCH"] = only_the_first_is_there
+        at.answer_searches(lambda sought, tag: f"* SEARCH{' 1' if sought[-1] == sought[0] else ''}\r\n{tag} OK done")
         at.enroll(DANA)
         await at.until(lambda: any(row.state is OutboxState.SENT for row in at.rows()))
         assert at.got() == []
@@ -195,16 +200,7 @@ async def test_where_sent_could_not_be_looked_into_it_is_asked_before_the_next_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with desk(tmp_path, monkeypatch, "Sent") as at:
-        sought: list[str] = []
-
-        def not_yet(line: Line, tag: str) -> bool:
-            if "Message-ID" not in at.mailbox.heard[-1]:
-                return False
-            sought.append(at.mailbox.heard[-1])
-            line.say(f"* SEARCH\r\n{tag} OK done" if at.got() else f"{tag} NO later")
-            return True
-
-        at.mailbox.hooks["SEARCH"] = not_yet
+        sought = at.answer_searches(lambda _, tag: f"* SEARCH\r\n{tag} OK done" if at.got() else f"{tag} NO later")
         at.enroll(DANA)
         await at.until(lambda: at.got() == [DANA])
         in_vain = len(sought)

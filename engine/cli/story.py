@@ -17,6 +17,8 @@ from engine.core.words import spoken
 if TYPE_CHECKING:
     from engine.config import Config
     from engine.core.model import Contact, Enrollment, Referral
+    from engine.errors import UserError
+    from engine.installation import Installation
     from engine.notebook import Moment
     from engine.store import Store, Told
 
@@ -60,24 +62,24 @@ def _show_person(config: Config, email: str, full: bool, as_json: bool) -> None:
     if contact is None:
         raise UserError(f"nobody has the address {email}", remedy="whoelse status lists everyone")
     zone = zone_of(config, contact)
-    rules = _rules(config, contact)  # first: an edit that is applied on the way is part of the story
+    inst = _opened(config)
     story = store.story(contact.id)
     enrollments = store.enrollments_of(contact.id)
     if as_json:
-        print_json(_person_json(config, store, contact, story, enrollments, rules))
+        print_json(_person_json(config, store, contact, story, enrollments, inst))
         return
     for line in _head(store, contact, zone):
         say(line)
     say(f"\nStory (times in {zone}):")
     for told in story if full else _telling(story):
         _say_told(store, told, zone, full)
-    _say_section("Rules of conduct:", [(line,) for line in rules])
+    _say_section("Rules of conduct:", [(line,) for line in _rules(inst, contact)])
     _say_section("Referrals:", [referral_row(config, *each) for each in _referrals(store, contact)])
     waiting = [(when(t.created_at, zone), t.title) for t in store.tasks_of(contact.id) if t.done_at is None]
     _say_section("Tasks for you:", waiting)
     running = [(about(e), where(config, e, contact)) for e in enrollments if e.state != "stopped"]
     _say_section("Now:", running or [("in no sequence",)])
-    coming = [(when(m.at, m.zone), m.action, _coming(m)) for m in _ahead(config, contact, enrollments)]
+    coming = [(when(m.at, m.zone), m.action, _coming(m)) for m in _ahead(inst, contact, enrollments)]
     _say_section("To come, if nobody answers:", coming)
 
 
@@ -113,29 +115,39 @@ def _coming(moment: Moment) -> str:
     return f"{moment.subject} ({moment.note})" if moment.note else moment.subject
 
 
-def _ahead(config: Config, contact: Contact, enrollments: Sequence[Enrollment]) -> list[Moment]:
-    """What comes, as far as it can be told: the story is shown even where the sequences are not in order."""
+def _opened(config: Config) -> Installation | UserError:
+    """Before the story is read, for an edit that is applied on the way is part of it; which is shown even where the sequences are
+    not in order."""
+    from engine.errors import UserError
+
+    try:
+        return working(config)
+    except UserError as error:
+        return error
+
+
+def _ahead(inst: Installation | UserError, contact: Contact, enrollments: Sequence[Enrollment]) -> list[Moment]:
+    """What comes, as far as it can be told."""
     from engine.errors import UserError
     from engine.preview import ahead
 
     if not any(map(runs, enrollments)):
         return []
     try:
-        return [moment for moment in ahead(working(config), contact, now()) if moment.action != "event"]
+        if isinstance(inst, UserError):
+            raise inst
+        return [moment for moment in ahead(inst, contact, now()) if moment.action != "event"]
     except UserError as error:
         remark(f"whoelse: what is to come cannot be told: {error}")
         return []
 
 
-def _rules(config: Config, contact: Contact) -> list[str]:
-    """What they say today, as far as that can be told: the story is shown even where the sequences are not in order."""
+def _rules(inst: Installation | UserError, contact: Contact) -> list[str]:
+    """What they say today, as far as that can be told."""
     from engine.errors import UserError
     from engine.standing import rules
 
-    try:
-        return rules(working(config), contact, now())
-    except UserError:
-        return []
+    return [] if isinstance(inst, UserError) else rules(inst, contact, now())
 
 
 def _head(store: Store, contact: Contact, zone: str) -> list[str]:
@@ -174,7 +186,7 @@ def _person_json(
     contact: Contact,
     story: Sequence[Told],
     enrollments: Sequence[Enrollment],
-    rules: Sequence[str],
+    inst: Installation | UserError,
 ) -> dict[str, Any]:
     zone = zone_of(config, contact)
     suppression = store.suppressed(contact.email)
@@ -195,10 +207,10 @@ def _person_json(
                 "action": m.action,
                 "subject": m.subject,
             }
-            for m in _ahead(config, contact, enrollments)
+            for m in _ahead(inst, contact, enrollments)
         ],
         "referrals": [referral_json(config, *each) for each in _referrals(store, contact)],
-        "rules": rules,
+        "rules": _rules(inst, contact),
         "tasks": [{"id": t.id, "title": t.title} for t in store.tasks_of(contact.id) if t.done_at is None],
         "story": [{"at": stamp(t.at, zone), "kind": t.kind, "text": t.text, "words": _words(store, t)} for t in story],
     }

@@ -127,7 +127,7 @@ def confirmed(evidence: Evidence) -> str:
 def _takes_back(evidence: Evidence) -> bool:
     """Whether anything makes the yes less than one. Beside a first sentence that affirms all, a denial in what somebody tells of
     themselves, and neither of us nor of what was promised, does not: "All three. My boss, who never smiles, smiled." """
-    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    said = _said(evidence)
     affirmed = said[0] if said and _affirms_all(said[0], evidence) else ""
     return any(_is_doubtful(one, evidence, bool(affirmed) and one != affirmed) for one in evidence.sentences)
 
@@ -288,7 +288,7 @@ def _is_all_there_is(evidence: Evidence) -> bool:
 def _answers_as_asked(evidence: Evidence) -> bool:
     """ "YES." and a full stop: the very answer that the email asked for, whatever is told behind it, unless of us: "Yes! We love
     the plants that you sent." """
-    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    said = _said(evidence)
     bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
     of_us = any(_unexplained(one, evidence) and phrasebook().has("you", one) for one in said[1:])
     return not of_us and phrasebook().equals("yes_alone", bare) and evidence.says("yes", bare) is not None
@@ -296,7 +296,7 @@ def _answers_as_asked(evidence: Evidence) -> bool:
 
 def _begins_with_yes(evidence: Evidence) -> bool:
     """ "Ja, habt ihr": a yes, and few words behind it. What says that it came first or is only nearly one stands before it."""
-    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    said = _said(evidence)
     return bool(said) and any(hit.start == 0 for hit in evidence.hits("yes", _unaddressed(said[0], evidence)))
 
 
@@ -320,10 +320,15 @@ def _unexplained(sentence: str, evidence: Evidence) -> int:
 
 def _comes_first(evidence: Evidence) -> bool:
     """Whether the answer begins with the yes, or says what was confirmed: "Great. Another survey. Yes, perfect." does neither."""
-    said = [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    said = _said(evidence)
     first = bool(said) and evidence.says("yes", said[0]) is not None
     last = bool(said) and len(said[-1].split()) <= CLOSING_WORDS_MAX and evidence.says("yes", said[-1]) is not None
     return first or last or (bool(said) and phrasebook().has("yes_said", evidence.words))
+
+
+def _said(evidence: Evidence) -> list[str]:
+    """The sentences but for greetings; one that says yes is none."""
+    return [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
 
 
 def _is_greeting(sentence: str) -> bool:

@@ -56,10 +56,6 @@ class Project:
     sources: Mapping[str, str]
     variables: frozenset[str]
 
-    @property
-    def template_texts(self) -> Mapping[str, str]:
-        return self.templates.sources
-
     @cached_property
     def positions(self) -> dict[str, Positions]:
         return {file: load(file, text)[1] for file, text in self.sources.items() if file.endswith(".yaml")}
@@ -115,7 +111,7 @@ class Project:
 
     def in_languages(self, template: str) -> list[str]:
         """The template and its translations, `ask/who_else.de`."""
-        return [name for name in self.template_texts if name == template or name.startswith(f"{template}.")]
+        return [name for name in self.templates.sources if name == template or name.startswith(f"{template}.")]
 
 
 def emails_of(place: Place, step: Step) -> list[tuple[Loc, str]]:

@@ -40,7 +40,7 @@ def missing(project: Project) -> Iterator[Problem]:
         for written in project.written(sequence):
             if not project.templates.has(written.template):
                 message = f'names the template "{written.template}", which is not there'
-                near = did_you_mean(written.template, project.template_texts)
+                near = did_you_mean(written.template, project.templates.sources)
                 hint = near if near.startswith("did") else f"write templates/{written.template}.md"
                 yield project.problem(written.place, written.loc, "missing-template", message, hint)
 
@@ -58,7 +58,7 @@ def documents(project: Project) -> Iterator[Problem]:
         for place, loc, name in _documents(project, sequence):
             if not project.templates.has(name):
                 message = f'attaches the document "{name}", for which there is no template'
-                near = did_you_mean(name, project.template_texts)
+                near = did_you_mean(name, project.templates.sources)
                 hint = near if near.startswith("did") else f"write templates/{name}.md; a file is named with its suffix"
                 yield project.problem(place, loc, "missing-template", message, hint)
             elif not _subject(project, name):
@@ -85,7 +85,7 @@ def introduction(project: Project) -> Iterator[Problem]:
     """An `intro_link` without the words that it carries."""
     if project.templates.has(INTRODUCTION):
         return
-    for name in project.template_texts:
+    for name in project.templates.sources:
         for use in project.templates.uses(name):
             if use.path == "intro_link":
                 message = f'the link needs the template "{INTRODUCTION}", which is not there'
@@ -95,7 +95,7 @@ def introduction(project: Project) -> Iterator[Problem]:
 
 def faulty(project: Project) -> Iterator[Problem]:
     """What is wrong with a template by itself."""
-    for name in project.template_texts:
+    for name in project.templates.sources:
         yield from project.templates.problems(name)
 
 

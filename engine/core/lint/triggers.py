@@ -20,12 +20,14 @@ def unknown(project: Project) -> Iterator[Problem]:
     for number, trigger in enumerate(project.triggers):
         for index, start in enumerate(trigger.starts):
             target = project.sequences.get(start.sequence)
-            if not project.there(start.sequence):
-                message = f'starts "{start.sequence}", which is not there'
-                hint = did_you_mean(start.sequence, project.sequences)
-                yield _problem(project, number, ("start", index, "start"), "sequence", message, hint)
-            for name in start.values if target else ():
-                if target and name not in target.needs:
+            if target is None:
+                if not project.there(start.sequence):
+                    message = f'starts "{start.sequence}", which is not there'
+                    hint = did_you_mean(start.sequence, project.sequences)
+                    yield _problem(project, number, ("start", index, "start"), "sequence", message, hint)
+                continue
+            for name in start.values:
+                if name not in target.needs:
                     message = f'gives {target.key} "{name}", which it does not need'
                     hint = did_you_mean(name, target.needs)
                     yield _problem(project, number, ("with", name), "with", message, hint, key=True)

@@ -50,7 +50,7 @@ _LOOKS = (
 def wording(project: Project) -> Iterator[Problem]:
     """Phrases, shouting and hidden links in everything that an email may say."""
     for name in _said_in_emails(project):
-        text = _without_jinja(project.template_texts[name])
+        text = _without_jinja(project.templates.sources[name])
         for pattern, what, hint in _LOOKS:
             for found in pattern.finditer(text):
                 yield Problem(*_place(name, text, found.start()), "wording", f'"{found[0]}" {what}', hint, "warning")
@@ -59,7 +59,7 @@ def wording(project: Project) -> Iterator[Problem]:
 def left_open(project: Project) -> Iterator[Problem]:
     """Blanks that nobody filled in: they would be sent as they stand."""
     for name in (*_said_in_emails(project), *project.in_languages(INTRODUCTION)):
-        text = _without_jinja(project.template_texts[name])
+        text = _without_jinja(project.templates.sources[name])
         for found in _LEFT_OPEN.finditer(text):
             message = f'"{found[0]}" would be sent as it stands'
             blank = 'a variable is written {{ client.first_name }}; what is meant so, {{ "so" }}'
@@ -83,9 +83,9 @@ def _said_in_emails(project: Project) -> list[str]:
     found: dict[str, None] = {}
     while waiting:
         name = waiting.pop()
-        if name in project.template_texts and name not in found:
+        if name in project.templates.sources and name not in found:
             found[name] = None
-            named = _NAMED.findall(project.template_texts[name])
+            named = _NAMED.findall(project.templates.sources[name])
             waiting += [other for block in named for other in project.in_languages(block.removesuffix(".md"))]
     return list(found)
 
