@@ -39,7 +39,7 @@ from engine.core.happening import (
     Wait,
     Withdraw,
 )
-from engine.core.machine import decide, find
+from engine.core.machine import decide, find, is_due
 from engine.core.model import (
     Contact,
     Enrollment,
@@ -145,7 +145,8 @@ def _decide(inst: Installation, enrollment: Enrollment, happening: Happening, no
         return decide(sequence, enrollment, happening, now, NO_FACTS)
     if why := _homeless(inst, enrollment, sequence):
         return decide(sequence, enrollment, Failed(why), now, NO_FACTS)
-    if isinstance(happening, Due | Begun) and enrollment.state in (State.WAITING,):
+    begins = isinstance(happening, Begun) or (isinstance(happening, Due) and is_due(enrollment, now))
+    if begins and enrollment.state is State.WAITING:
         happening = _may_begin(inst, enrollment, sequence, now) or happening
     try:
         return decide(sequence, enrollment, happening, now, facts(inst, enrollment, sequence, now))
@@ -447,8 +448,10 @@ def free(inst: Installation, contact: str, enrollment: str, now: datetime) -> No
     inst.store.finish_tasks(enrollment, "triage", now, "settled")
     if inst.store.open_inbound_of(contact):
         return
-    for other in others(inst, contact):
-        if other.state is State.HELD and other.next_at is None:
+    for listed in others(inst, contact):
+        # An answer that another daemon has read may have paused it by now.
+        other = inst.store.enrollment(listed.id, lock=True)
+        if other and other.state is State.HELD and other.next_at is None:
             happen(inst, other.id, Released("the answer is settled: goes on"), now)
 
 

@@ -12,7 +12,7 @@ import pytest
 from office import BARRY, BARRY_PERSON, DANA, KIM, LEE, MONDAY, SAM, SUE_PERSON, Office
 
 from engine import decisions, enrollments, inbox, outbox
-from engine.core.happening import Paused, Released, Stopped
+from engine.core.happening import Due, Held, Paused, Released, Stopped
 from engine.core.model import Enrollment, OutboxState, Person, State
 from engine.core.needs import Refusal
 from engine.enrollments import Wish, enroll
@@ -215,6 +215,31 @@ def test_a_waiting_start_of_somebody_who_opted_out_meanwhile_never_begins(there:
     there.hear("Please unsubscribe me.", to=first)
     assert there.of("nudge").outcome == "unsubscribed"
     assert there.run(days=90) == []
+
+
+def test_what_another_daemon_has_decided_since_it_came_due_is_not_decided_again(there: Office) -> None:
+    ends = there.enroll(DANA, "thanks", prospect=BARRY_PERSON)
+    goes_on = there.enroll(LEE, "nudge")
+    seen_as_due = there.store.due_enrollments(there.now, 10)
+    there.work()
+    before = [there.of(ends), there.of(goes_on)]
+    assert [e.state for e in before] == [State.LISTENING, State.ACTIVE]
+    for id in seen_as_due:
+        decisions.happen(there.inst, id, Due(), there.now)
+    assert [there.of(ends), there.of(goes_on)] == before, "nothing ends and nothing leaves before its time"
+
+
+def test_what_an_answer_has_paused_meanwhile_is_not_released_with_what_was_held(
+    there: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = there.enroll(DANA, "nudge")
+    decisions.happen(there.inst, held.id, Held("an answer waits for a look"), there.now)
+    seen = decisions.others(there.inst, held.contact)
+    decisions.happen(there.inst, held.id, Paused("waiting_for_rep"), there.now)
+    monkeypatch.setattr(decisions, "others", lambda *_: seen)
+    with there.store.transaction():
+        decisions.free(there.inst, held.contact, "", there.now)
+    assert there.state(held) is State.PAUSED
 
 
 def test_a_start_that_a_rule_forbids_is_tried_every_morning_and_then_a_task(new_office: Callable[..., Office]) -> None:

@@ -688,6 +688,8 @@ def test_whatever_happens_the_table_holds_and_an_ended_one_stays_ended(
             continue
         walk.then(happening, walk.now + timedelta(hours=hours))
         keeps_the_rules(walk, before)
+        if isinstance(happening, Due) and not (before.next_at and before.next_at <= walk.now):
+            assert walk.it is before, "its time had not come: another daemon was faster"
 
 
 def keeps_the_rules(walk: Walk, before: Enrollment) -> None:

@@ -302,13 +302,19 @@ def _overdue(enrollment: Enrollment, now: datetime, facts: Facts) -> bool:
 # --- what time brings ------------------------------------------------------------------------------------------------
 
 
+def is_due(enrollment: Enrollment, now: datetime) -> bool:
+    return enrollment.next_at is not None and enrollment.next_at <= now
+
+
 def _due(sequence: Sequence, enrollment: Enrollment, now: datetime, facts: Facts) -> Decision:
+    if not is_due(enrollment, now):
+        return Decision(enrollment, (), "")  # another daemon was faster, and it has another time by now, or none
     match enrollment.state:
         case State.WAITING:
             return decide(sequence, enrollment, Begun(), now, facts)
         case State.HELD:
             until = enrollment.next_at or now
-            return _release(sequence, enrollment, f"goes on: {enrollment.reason} is over", min(until, now), facts)
+            return _release(sequence, enrollment, f"goes on: {enrollment.reason} is over", until, facts)
         case State.LISTENING:
             return _heard(sequence, enrollment, Heard((Event.FINISHED,)), now, facts)
         case State.ACTIVE if enrollment.in_hand == "draft":
@@ -316,7 +322,7 @@ def _due(sequence: Sequence, enrollment: Enrollment, now: datetime, facts: Facts
             return Decision(waiting, (AddTask("draft_overdue", urgent=True),), "the draft has waited for 24 hours")
         case State.ACTIVE if not enrollment.in_hand:
             return _act(sequence, enrollment, now, facts)
-    return Decision(enrollment, (), "")  # another daemon was faster
+    return Decision(enrollment, (), "")
 
 
 def _act(sequence: Sequence, enrollment: Enrollment, now: datetime, facts: Facts) -> Decision:
