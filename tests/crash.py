@@ -50,7 +50,7 @@ SHORT = {
 }
 READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
 #: Where several daemons share two processors each gets so little that its limits must be wider; how often it looks stays as it is.
-LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE"}
+LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE", "LOOK_AROUND"}
 CROWD_PACE = 5.0
 SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
 STEPS = ("first", "second", "third")
