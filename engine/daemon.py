@@ -26,7 +26,8 @@ from engine.clock import Clock
 from engine.config import Config, Mailbox
 from engine.core import compose
 from engine.core.model import Alert, OutboxMessage, OutboxState
-from engine.database import Unusable
+from engine.database import Crossed, Unusable
+from engine.decisions import OldLibrary
 from engine.endpoint import Answer, Endpoint
 from engine.errors import UserError
 from engine.imap import Fetched, Position, Unreadable
@@ -47,6 +48,8 @@ Step = Claim | NeedsRead | Nothing
 
 LEASE, LEASE_RENEWAL = timedelta(seconds=15), timedelta(seconds=5)
 STORE_THREADS = 4
+#: So often a verb is carried out anew.
+TRIES_MAX = 3
 STOP_PATIENCE_SECONDS = 30.0
 READ_PATIENCE_SECONDS = 90.0
 READ_AGAIN = timedelta(seconds=30)
@@ -203,8 +206,20 @@ class Daemon:
             self._stores.append(store)
         return Installation(self.config, store, self._library, self._key)
 
-    async def _in_store(self, verb: Callable[[Installation], T], threads: ThreadPoolExecutor | None = None) -> T:
-        return await self._loop.run_in_executor(threads or self._executor, lambda: verb(self._here()))
+    async def _in_store(self, verb: Callable[[Installation], T]) -> T:
+        return await self._loop.run_in_executor(self._executor, self._patiently, verb)
+
+    def _patiently(self, verb: Callable[[Installation], T]) -> T:
+        """Carries out a verb, and anew where it and another waited for each other, or where it needs what another process has just
+        applied."""
+        for _ in range(TRIES_MAX):
+            try:
+                return verb(self._here())
+            except Crossed as error:
+                log.info("the store is asked again: %s", error)
+            except OldLibrary:
+                self._library = applied_last(self._here())
+        return verb(self._here())
 
     def _together(self, address: str, verb: Callable[[Installation], T]) -> asyncio.Future[T]:
         """As `_in_store`, for a mailbox, in one transaction with what else is wanted at the same time, in the order in which this
@@ -220,9 +235,9 @@ class Daemon:
             while self._wanted:
                 # By address: two daemons on one store take the rows of their mailboxes in the same order.
                 wanted, self._wanted = sorted(self._wanted, key=itemgetter(0)), []
-                work = partial(together, verbs=[verb for _, verb, _ in wanted])
+                verbs = [verb for _, verb, _ in wanted]
                 try:
-                    done: list[Any] = await self._in_store(work, self._sender)
+                    done = await self._loop.run_in_executor(self._sender, self._all, verbs)
                 except Exception as error:  # the store itself: nobody's verb was tried
                     done = [error for _ in wanted]
                 for (_, _, result), value in zip(wanted, done, strict=True):
@@ -234,6 +249,22 @@ class Daemon:
                         result.set_result(value)
         finally:
             self._carrying = None
+
+    def _all(self, verbs: Sequence[Callable[[Installation], Any]]) -> list[Any]:
+        """What each verb returns, or the error that it raised; all in one transaction. Where one fails, nothing of them was kept,
+        and each is carried out anew in a transaction of its own, so that nobody suffers by another's fault."""
+        inst = self._here()
+        if len(verbs) > 1:
+            with contextlib.suppress(Exception), inst.store.transaction():
+                return [verb(inst) for verb in verbs]
+        done: list[Any] = []
+        for verb in verbs:
+            try:
+                value = self._patiently(partial(whole, verb))
+            except Exception as error:  # also of the commit
+                value = error
+            done.append(value)
+        return done
 
     def _prepare(self, inst: Installation) -> None:
         for mailbox in self.config.mailboxes:
@@ -385,10 +416,8 @@ class Daemon:
         said: list[str] = []
 
         def look(inst: Installation) -> Library:
-            applied = inst.store.applied_library()
-            if applied and applied[0] != inst.library.version:
-                inst = replace(inst, library=unpack(applied[1]))
-            return take_up(inst, self.clock.now(), said.append).library
+            current = replace(inst, library=applied_last(inst))
+            return take_up(current, self.clock.now(), said.append).library
 
         self._library = await self._in_store(look)
         if said != self._said:
@@ -601,7 +630,7 @@ class Daemon:
 
     def _mail(self, fetched: Fetched) -> None:
         try:
-            inbox.receive(self._here(), fetched, self.clock.now(), self._readers.open)
+            self._patiently(lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open))
         except Unusable as error:  # no fault of the message: it is read again when the store is there again
             raise Unreadable(f"what was read cannot be kept: {error}") from error
         self._poke_from_thread()
@@ -629,21 +658,16 @@ class Daemon:
         log.error("%s: a message was set aside: %s", fetched.mailbox, sentence)
 
 
-def together(inst: Installation, verbs: Sequence[Callable[[Installation], Any]]) -> list[Any]:
-    """What each verb returns, or the error that it raised; all in one transaction. Where one fails, nothing of them was kept, and
-    each is carried out anew in a transaction of its own, so that nobody suffers by another's fault."""
-    if len(verbs) > 1:
-        with contextlib.suppress(Exception), inst.store.transaction():
-            return [verb(inst) for verb in verbs]
-    done: list[Any] = []
-    for verb in verbs:
-        try:
-            with inst.store.transaction():
-                value = verb(inst)
-        except Exception as error:  # also of the commit
-            value = error
-        done.append(value)
-    return done
+def whole(verb: Callable[[Installation], T], inst: Installation) -> T:
+    """A verb in a transaction of its own."""
+    with inst.store.transaction():
+        return verb(inst)
+
+
+def applied_last(inst: Installation) -> Library:
+    """The library that runs, whoever applied it."""
+    applied = inst.store.applied_library()
+    return unpack(applied[1]) if applied and applied[0] != inst.library.version else inst.library
 
 
 def files_sent(inst: Installation, mailbox: Mailbox) -> bool:

@@ -42,6 +42,15 @@ class Unusable(Exception):
     """The database cannot be opened, read or written: full disk, wrong file, no server. The transaction is rolled back."""
 
 
+class Crossed(Unusable):
+    """PostgreSQL ended this transaction because it and another waited for each other; it is rolled back, and goes through when it
+    is carried out anew."""
+
+
+#: SQLSTATE of a deadlock, and of a serialization failure (PostgreSQL 17, appendix A).
+CROSSED = ("40P01", "40001")
+
+
 @dataclass(frozen=True)
 class Dialect:
     begin: str
@@ -151,7 +160,10 @@ class Database:
         """A driver's error as ours; any other as it is."""
         if isinstance(error, self.dialect.refused):
             return Conflict(str(error))
-        return Unusable(str(error).strip()) if isinstance(error, self.dialect.broken) else error
+        if not isinstance(error, self.dialect.broken):
+            return error
+        kind = Crossed if getattr(error, "sqlstate", None) in CROSSED else Unusable
+        return kind(str(error).strip())
 
     def _execute(self, statement: str, values: Mapping[str, object], take: Callable[[Any], T]) -> T:
         """What `take` makes of the cursor: SQLite does the work of a RETURNING only while it is read. Inside a transaction an error

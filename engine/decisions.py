@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.core import conduct
-from engine.core.address import person_of, same_prospect
+from engine.core.address import person_of, prospect_key, same_prospect
 from engine.core.calendar import ALWAYS, NeverOpens
 from engine.core.happening import (
     AddTask,
@@ -39,7 +39,7 @@ from engine.core.happening import (
     Wait,
     Withdraw,
 )
-from engine.core.machine import decide, find, is_due
+from engine.core.machine import ANSWER_WAITS, RUNNING, decide, find, is_due
 from engine.core.model import (
     Contact,
     Enrollment,
@@ -124,18 +124,45 @@ def quiet_until(
 
 
 def happen(inst: Installation, id: str, happening: Happening, now: datetime, message: str = "") -> Decision | None:
-    """Decides and carries out, in one transaction. None when there is no such enrollment. `message` is the inbound message."""
+    """Decides and carries out, in one transaction. None when there is no such enrollment. `message` is the inbound message.
+
+    Raises OldLibrary where another process has applied an edit that this one does not know yet, and it matters."""
     with inst.store.transaction():
         enrollment = inst.store.enrollment(id, lock=True)
         if enrollment is None:
             return None
         decision = _decide(inst, enrollment, happening, now)
+        if twin := _twin(inst, enrollment, decision):
+            return (
+                happen(inst, twin, replace(happening, step=""), now, message) if isinstance(happening, Heard) else None
+            )
         carry_out(inst, enrollment, decision, now, message)
         return decision
 
 
+class OldLibrary(Exception):
+    """What an enrollment needs is not in the library that is at hand, and that is not the one that was applied last."""
+
+
+def _twin(inst: Installation, before: Enrollment, decision: Decision) -> str:
+    """One that only listens must not run again beside the same that was begun anew: that one hears it in its place."""
+    if before.state is not State.LISTENING or decision.enrollment.state not in RUNNING:
+        return ""
+    twin = inst.store.running_twin(before.contact, before.sequence, prospect_key(before.variables.get("prospect")))
+    return twin.id if twin else ""
+
+
+def _is_old(inst: Installation) -> bool:
+    """Whether what is at hand was applied, and something else since."""
+    applied = inst.store.applied_library()
+    other = applied is not None and applied[0] != inst.library.version
+    return other and inst.store.library_applied_at(inst.library.version) is not None
+
+
 def _decide(inst: Installation, enrollment: Enrollment, happening: Happening, now: datetime) -> Decision:
     sequence = inst.library.sequences.get(enrollment.sequence)
+    if (sequence is None or (enrollment.step and not find(sequence, enrollment.step))) and _is_old(inst):
+        raise OldLibrary(inst.library.version)
     if sequence is None:
         why = f"the sequence {enrollment.sequence} was removed"
         if enrollment.state is State.STOPPED:
@@ -173,6 +200,7 @@ def _may_begin(inst: Installation, enrollment: Enrollment, sequence: Sequence, n
     """A start that a rule forbids for now is tried again every morning for 30 days, then it is the rep's task."""
     contact = inst.store.contact(enrollment.contact)
     assert contact is not None
+    inst.store.lock_company(contact)  # of two colleagues who are asked in the same instant, one is
     prospect = enrollment.variables.get("prospect")
     about = standing(inst, sequence, contact, prospect, now, own=enrollment.id, root=enrollment.root)
     refusal = conduct.refusal(sequence, about, now)
@@ -420,6 +448,21 @@ def others(inst: Installation, contact: str, but: str = "") -> list[Enrollment]:
     return [e for e in inst.store.enrollments_of(contact) if e.id != but and e.state is not State.STOPPED]
 
 
+def lock_person(inst: Installation, contact: str) -> None:
+    """Until the transaction ends, an answer of this person that is being read elsewhere waits; or it is here already."""
+    waiting = {row.enrollment for row in inst.store.open_inbound_of(contact)}
+    for id in sorted({e.id for e in others(inst, contact)} | waiting):
+        inst.store.enrollment(id, lock=True)
+
+
+def hold_for_answers(inst: Installation, contact: str, now: datetime) -> None:
+    """While another answer of this person waits for a look, nothing goes on."""
+    if inst.store.open_inbound_of(contact):
+        for other in others(inst, contact):
+            if other.state in (State.WAITING, State.ACTIVE):
+                happen(inst, other.id, Held(ANSWER_WAITS), now)
+
+
 def _writer(inst: Installation, enrollment: Enrollment, message: str) -> str:
     """Whose answer it is that an enrollment hears: a step may have written to another than the person whose enrollment it is."""
     row = inst.store.inbound_message(message) if message else None
@@ -490,7 +533,8 @@ def set_referral(
         id=inst.store.new_id(), client=enrollment.client, rep=enrollment.rep, prospect=prospect, state="named",
         named_at=at, source=learned, proof=proof,
     )  # fmt: skip
-    known = next((r for r in inst.store.referrals_by(fresh.client) if same_prospect(r.prospect, prospect)), None)
+    same = next((r for r in inst.store.referrals_by(fresh.client) if same_prospect(r.prospect, prospect)), None)
+    known = inst.store.referral(same.id, lock=True) if same else None
     referral = _completed(inst, known, prospect) if known else inst.store.add_referral(fresh)
     date = f"{state}_at"
     if state != "named" and getattr(referral, date) is None:
@@ -517,8 +561,9 @@ def answered(inst: Installation, address: str, now: datetime, proof: str = "") -
     """Whoever has this address has heard from the rep: the clock of every introduction to them stops. `proof` is the message.
     What was written before the introduction came is no answer to it, whenever it is read."""
     at = _arrived(inst, proof, now)
-    for referral in inst.store.referrals_to(Person(email=address)):
-        if not referral.waits:
+    for listed in inst.store.referrals_to(Person(email=address)):
+        referral = inst.store.referral(listed.id, lock=True)
+        if referral is None or not referral.waits:
             continue
         assert referral.introduced_at is not None, "it waits"
         if at < referral.introduced_at:

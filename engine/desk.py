@@ -28,6 +28,7 @@ from engine.core.schedule import Slot, last_slot, next_slot
 from engine.core.words import day_text, handles, length_text
 from engine.core.words import language as words_of
 from engine.database import Unusable
+from engine.decisions import lock_person
 from engine.enrollments import finish_task
 from engine.errors import UserError
 from engine.installation import Installation
@@ -542,6 +543,9 @@ def _meant(order: Order, items: Sequence[Item]) -> Item | str:
 def _settle_answer(inst: Installation, item: Item, order: Order, now: datetime) -> None:
     row = inst.store.inbound_message(item.target)
     contact = inst.store.contact(row.contact) if row else None
+    if contact:
+        lock_person(inst, contact.id)
+        row = inst.store.inbound_message(item.target)
     if row is None or contact is None or row.settled_at:
         raise UserError(f"settled already: {row.decision}" if row else "it is kept no longer")
     if any(other.id not in item.shown.split() for other in inst.store.open_inbound_of(contact.id)):

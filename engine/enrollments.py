@@ -215,6 +215,7 @@ def _sponsor(inst: Installation, address: str, rep: str) -> Contact:
 def _standing_faults(
     inst: Installation, sequence: Sequence, contact: Contact, kept: Mapping[str, Any], now: datetime, override: str
 ) -> list[Refusal]:
+    inst.store.lock_company(contact)  # of two colleagues who are asked in the same instant, one is
     refusal = conduct.refusal(sequence, standing(inst, sequence, contact, kept.get("prospect"), now), now)
     if refusal is None or (override and refusal.override):
         return []

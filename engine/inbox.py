@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
 from typing import Any
 
 from engine.core import match
 from engine.core.address import domain_of
-from engine.core.happening import Failed, Heard, Released, Stopped
+from engine.core.happening import Failed, Heard, Paused, Released, Stopped
 from engine.core.machine import FINAL, RUNNING, handler_for
 from engine.core.match import Known, Match
 from engine.core.model import (
@@ -38,7 +40,10 @@ from engine.decisions import (
     answered,
     free,
     happen,
+    hold_for_answers,
+    lock_person,
     log_referral,
+    others,
     referral_changed,
     set_referral,
     suppress,
@@ -65,6 +70,8 @@ BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.S
 #: A rep's answer to a letter of ours.
 ORDERS = "orders"
 MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
+#: Of a message that cannot be read.
+HEADERS_MAX = 100_000
 _BODY = re.compile(rb"\r?\n\r?\n")
 _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
 
@@ -138,7 +145,10 @@ def _keep_copy(inst: Installation, row: InboundMessage, first: InboundMessage) -
 
 
 def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> None:
-    """A message that could not be read three times: its row says so, and the rep is asked. Nothing behind it waits."""
+    """A message that could not be read three times: its row says so, and the rep is asked. Nothing behind it waits; but it may be
+    an answer, so whatever runs for its sender, as far as that can be read, is paused."""
+    sender = parseaddr(str(BytesHeaderParser().parsebytes(fetched.raw[:HEADERS_MAX]).get("From", "")))[1]
+    contact = inst.store.contact_at(sender) if sender else None
     digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
     with inst.store.transaction():
         inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
@@ -148,10 +158,14 @@ def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> 
             rule="unreadable", decision=why,
         )  # fmt: skip
         if inst.store.add_inbound(row):
-            title = f"A message in {fetched.folder} could not be read: look at it yourself"
+            whose = f" of {contact.email}" if contact else ""
+            title = f"A message{whose} in {fetched.folder} could not be read: look at it yourself"
             inst.store.add_task(
                 Task("", "set_aside", fetched.mailbox, "", "", title, why, now, urgent=True, message=row.id)
             )
+            for running in others(inst, contact.id) if contact else ():
+                if running.state in RUNNING - {State.PAUSED}:
+                    happen(inst, running.id, Paused("a message could not be read"), now)
 
 
 # --- the rep's own hand ----------------------------------------------------------------------------------------------
@@ -450,6 +464,7 @@ def _hear(
     now: datetime,
 ) -> str:
     """Lets one enrollment hear it, and keeps what was decided."""
+    chosen = inst.store.enrollment(chosen.id, lock=True) or chosen  # another daemon may have moved it on
     step = found.email.step if found.email and found.email.enrollment == chosen.id and found.rule != "sender" else ""
     if reading.event in (Event.BOUNCED, Event.SOFT_BOUNCED) and found.email:
         inst.store.record_refused(found.email, f"bounced: {reading.status or reading.rule}")
@@ -539,13 +554,15 @@ def settle(
 
     Returns what was decided. Raises UserError when nothing waits or the word is none."""
     contact = inst.store.contact_at(email)
-    answers = _to_settle(inst, contact, word, of) if contact else []
-    waiting = _waiting(inst, contact, answers) if contact else []
-    if contact is None or not (waiting or answers):
-        raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
-    message = answers[-1].id if answers else ""
     people = _people(values)
     with inst.store.transaction():
+        if contact:
+            lock_person(inst, contact.id)
+        answers = _to_settle(inst, contact, word, of) if contact else []
+        waiting = _waiting(inst, contact, answers) if contact else []
+        if contact is None or not (waiting or answers):
+            raise UserError(f"nothing of {email} waits for a look", remedy="whoelse replies lists what does")
+        message = answers[-1].id if answers else ""
         said: list[str] = []
         for enrollment in waiting:
             said += _settle_one(inst, enrollment, word, people, message, now)
@@ -557,6 +574,7 @@ def settle(
         for enrollment in waiting:
             if enrollment.id not in still:
                 inst.store.finish_tasks(enrollment.id, "triage", now, f"settled: {word}")
+        hold_for_answers(inst, contact.id, now)
     return said or [f"{word}: settled"]
 
 
@@ -707,7 +725,8 @@ def _mark_referral(
         found = [r for p in people for r in inst.store.referrals_to(p) if r.client == contact.id]
     if not found:
         raise UserError(f"there is no referral of {email}", remedy="whoelse referrals lists them")
-    for referral in found:
+    for listed in found:
+        referral = inst.store.referral(listed.id, lock=True) or listed
         dated: dict[str, Any] = {f"{word}_at": getattr(referral, f"{word}_at") or now}
         changed = replace(referral, state=word, **dated)
         if note or changed != referral:

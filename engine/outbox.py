@@ -183,7 +183,7 @@ def _in_its_place(inst: Installation, message: OutboxMessage, now: datetime) -> 
 def _worded(inst: Installation, message: OutboxMessage, now: datetime) -> OutboxMessage | None:
     """Composed for this moment, when nothing else stands against it; one that was frozen before (a 4xx) keeps its bytes."""
     if message.raw:
-        return message
+        return replace(message, bcc=tuple(address for address in message.bcc if not inst.store.suppressed(address)))
     enrollment = inst.store.enrollment(message.enrollment)
     assert enrollment is not None
     try:
@@ -263,6 +263,8 @@ def gap_after(message: OutboxMessage, mailbox: Mailbox) -> timedelta:
 def start(inst: Installation, claim: Claim, now: datetime) -> bool:
     """Committed between the server's 354 and the body: False means that the body must not be written."""
     with inst.store.transaction():
+        if any(inst.store.suppressed(address) for address in claim.message.bcc):
+            return False  # it is claimed anew, without them
         return inst.store.start_data(claim.message, claim.epoch, now, now - (READ_FRESH - BODY_TIME))
 
 
@@ -382,7 +384,7 @@ def reclaim(inst: Installation, address: str, now: datetime) -> list[OutboxMessa
     Returns the messages that are newly in doubt."""
     with inst.store.transaction():
         for message in inst.store.lost_claims(address, now):
-            inst.store.release_claim(message, now, message.deferrals, "the attempt was lost before the body")
+            inst.store.reclaim(message, now, "the attempt was lost before the body")
         lost = inst.store.lost_attempts(address, now - ANSWER_TIME)
         for message in lost:
             inst.store.record_doubt(message, "the answer to its body was lost")
@@ -420,7 +422,7 @@ def look(inst: Installation, message: OutboxMessage, folder: str | None, files_s
     if folder:
         settle(inst, message, True, now, f"found in {folder}")
         return
-    seen = f"absent {message.id}"
+    seen = f"absent {message.id} {message.token}"  # of this attempt: what was absent before it proves nothing
     with inst.store.transaction():
         first = inst.store.setting(seen)
         if not files_sent:

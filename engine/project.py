@@ -150,6 +150,9 @@ def take_up(inst: Installation, now: datetime, say: Callable[[str], None]) -> In
     edited = _edited(inst)
     if edited is None or _unfinished(inst, edited, now):
         return inst
+    if _is_behind(inst, edited):
+        say("sequences/ and templates/ here are older than what was applied elsewhere: bring them up to date")
+        return inst
     library, problems = read_library(inst.config)
     if library.sources != edited:  # it goes on being written
         return inst
@@ -186,6 +189,16 @@ def _edited(inst: Installation) -> dict[str, str] | None:
         return None
     sources, _ = read_sources(inst.config.folder)
     return None if version_of(sources) == inst.library.version else sources
+
+
+def _is_behind(inst: Installation, edited: Mapping[str, str]) -> bool:
+    """Several machines on one store, and an edit reached another one first: what lies here was applied before it and was not
+    touched since. Each would undo the other's edit, again and again."""
+    from engine.library import changed_at, version_of
+
+    running = inst.store.library_applied_at(inst.library.version)
+    was_applied = inst.store.library_applied_at(version_of(edited)) is not None
+    return was_applied and running is not None and changed_at(inst.config.folder) < running
 
 
 def _unfinished(inst: Installation, edited: Mapping[str, str], now: datetime) -> timedelta:

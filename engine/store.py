@@ -409,6 +409,7 @@ class Store:
             mailbox=message.mailbox,
             epoch=epoch,
             fresh=micros(fresh),
+            hash=address_hash(message.recipient),
         )
         return got is not None
 
@@ -423,6 +424,11 @@ class Store:
                 note=note,
             )
         )
+
+    def reclaim(self, message: OutboxMessage, now: datetime, note: str) -> bool:
+        """False when its body has begun meanwhile."""
+        at = micros(now)
+        return bool(self.database.rows("reclaim", id=message.id, token=message.token, now=at, note=note))
 
     def record_sent(self, message: OutboxMessage, at: datetime, note: str) -> bool:
         return bool(
@@ -692,8 +698,8 @@ class Store:
         """What happened to a referral, in order."""
         return self._all(ReferralLine, "referral_lines", referral=referral)
 
-    def referral(self, id: str) -> Referral | None:
-        return self._one(Referral, "referral", id=id)  # type: ignore[no-any-return]
+    def referral(self, id: str, lock: bool = False) -> Referral | None:
+        return self._one(Referral, "lock_referral" if lock else "referral", id=id)  # type: ignore[no-any-return]
 
     def referrals(self) -> list[Referral]:
         return self._all(Referral, "referrals")
@@ -907,6 +913,11 @@ class Store:
         """(version, sources) of what was applied last."""
         row = self.database.row("applied_library")
         return (row["version"], row["sources"]) if row else None
+
+    def library_applied_at(self, version: str) -> datetime | None:
+        """When that version was applied last; None for one that never was."""
+        row = self.database.row("library_version", version=version)
+        return instant(row["applied_at"]) if row else None
 
     def setting(self, name: str) -> str | None:
         row = self.database.row("setting", name=name)

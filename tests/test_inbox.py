@@ -15,6 +15,7 @@ from engine import enrollments, inbox, outbox
 from engine.core.happening import Paused
 from engine.core.model import OutboxMessage, OutboxState, Person, State
 from engine.errors import UserError
+from engine.imap import Fetched
 from engine.letters import unsubscribe_token
 from engine.smtp import InDoubt, Refused
 
@@ -134,6 +135,49 @@ def test_while_another_answer_waits_what_is_held_stays_held(asked: Any) -> None:
     assert len(there.store.open_inbound()) == 1
     inbox.settle(there.inst, DANA, "continue", {}, there.now)
     assert (there.state(other), there.state(third)) == (State.ACTIVE, State.ACTIVE)
+
+
+def test_an_answer_to_what_only_listens_stops_the_same_that_was_begun_anew(there: Office) -> None:
+    before = there.enroll()
+    there.run(days=10)
+    assert there.state(before) is State.LISTENING
+    anew = there.enroll()
+    there.hear("I need to think about that.", to=there.rows(before)[0])
+    assert (there.state(before), there.state(anew)) == (State.LISTENING, State.PAUSED)
+    inbox.settle(there.inst, DANA, "continue", {}, there.now)
+    assert (there.state(anew), there.store.open_inbound()) == (State.ACTIVE, [])
+
+
+@pytest.mark.parametrize("away", ["an absence", "a refusal"])
+def test_what_only_listens_does_not_run_again_beside_the_same_that_was_begun_anew(there: Office, away: str) -> None:
+    before = there.enroll()
+    there.run(days=10)
+    anew = there.enroll()
+    (first,) = there.work()
+    if away == "an absence":
+        there.hear("I am out of the office until 30 March 2026.", to=first, Auto_Submitted="auto-replied")
+    else:
+        there.receive(there.report(there.rows(before)[-1], "5.2.2"))
+    assert there.state(before) is State.LISTENING
+    assert there.state(anew) in (State.HELD, State.ACTIVE)
+    assert [row.event for row in there.store.recent_inbound(5)] == [
+        "out_of_office" if away == "an absence" else "soft_bounced"
+    ]
+
+
+def test_settling_one_answer_lets_nothing_go_on_while_another_waits(new_office: Callable[..., Office]) -> None:
+    there = new_office(config=office.CONFIG.replace("frequency_cap: 3 days", "frequency_cap: 0 days"))
+    nudge, other = there.enroll(), there.enroll(DANA, "other")
+    there.work()
+    for enrollment in (nudge, other):
+        there.hear("Who are you again?", to=there.rows(enrollment)[0])
+    one, two = there.store.open_inbound()
+    inbox.settle(there.inst, DANA, "auto_reply", {}, there.now, of=one.id)
+    assert [row.id for row in there.store.open_inbound()] == [two.id]
+    assert (there.state(nudge), there.state(other)) == (State.HELD, State.PAUSED)
+    inbox.settle(there.inst, DANA, "auto_reply", {}, there.now, of=two.id)
+    assert State.HELD not in (there.state(nudge), there.state(other))
+    assert there.store.open_inbound() == []
 
 
 def test_an_answer_to_what_has_ended_holds_what_runs_and_asks_the_rep(asked: Any) -> None:
@@ -779,13 +823,20 @@ def test_an_answer_with_bytes_that_a_database_cannot_hold_is_kept(
 
 
 def test_a_message_that_was_set_aside_is_a_task_and_its_place_is_behind_us(there: Office) -> None:
-    from engine.imap import Fetched
-
     fetched = Fetched(SAM, "INBOX", "inbox", 1, 77, b"odd", 3, there.now)
     inbox.set_aside(there.inst, fetched, "it could not be read", there.now)
     inbox.set_aside(there.inst, fetched, "it could not be read", there.now)
     assert kinds(there) == ["set_aside"]
     assert there.store.position(SAM, "INBOX") == (1, 77)
+
+
+def test_what_could_not_be_read_may_be_an_answer_and_pauses_what_runs_for_its_sender(asked: Any) -> None:
+    there, nudge, first = asked
+    raw = there.mail("I need to think about that.", to=first)
+    inbox.set_aside(there.inst, Fetched(SAM, "INBOX", "inbox", 1, 77, raw, len(raw), there.now), "it failed", there.now)
+    assert there.state(nudge) is State.PAUSED
+    assert [DANA in task.title for task in there.store.open_tasks()] == [True]
+    assert there.run(days=90) == []
 
 
 def test_nothing_of_a_message_is_kept_when_deciding_about_it_fails(asked: Any) -> None:

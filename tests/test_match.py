@@ -129,7 +129,12 @@ def heard(enrollments: list[Enrollment], answered: str = "", event: Event = Even
 
 def test_the_one_whose_email_is_answered_hears_it() -> None:
     for state in (State.ACTIVE, State.HELD, State.PAUSED, State.WAITING, State.LISTENING):
-        assert heard([enrollment("a", state), enrollment("b", day=5)], "a") == "a"
+        assert heard([enrollment("a", state), enrollment("b", day=5, prospect="sue")], "a") == "a"
+
+
+def test_the_same_that_was_begun_anew_hears_what_the_one_that_only_listens_would() -> None:
+    assert heard([enrollment("a", State.LISTENING), enrollment("again", day=5)], "a") == "again"
+    assert heard([enrollment("a", State.LISTENING), enrollment("ended", State.STOPPED, 5)], "a") == "a"
 
 
 def test_when_that_one_has_ended_its_youngest_running_descendant_hears_it() -> None:

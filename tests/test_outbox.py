@@ -19,6 +19,7 @@ from office import BARRY, BARRY_PERSON, CONFIG, DANA, KIM, LEE, MONDAY, SAM, Off
 from engine import decisions, enrollments, outbox
 from engine.core.happening import Stopped
 from engine.core.model import OutboxMessage, OutboxState, State
+from engine.decisions import suppress
 from engine.letters import write
 from engine.outbox import Claim, NeedsRead, Nothing
 from engine.smtp import (
@@ -328,6 +329,34 @@ def test_a_suppressed_address_gets_nothing_and_everything_for_it_stops(there: Of
     assert {m.state for e in (nudge, other) for m in there.rows(e)} == {OutboxState.CANCELLED}
 
 
+def test_a_client_who_opts_out_gets_no_email_of_a_prospects_sequence_that_is_claimed(there: Office) -> None:
+    outreach = there.enroll(BARRY, "both", client=DANA, prospect=BARRY_PERSON)
+    enrollments.advance(there.inst, there.now)
+    there.deliver(there.claimed())
+    enrollments.advance(there.inst, there.now)
+    claim = there.claimed()
+    assert claim.message.recipient == DANA
+    suppress(there.inst, there.of(outreach).client, "unsubscribed", there.now)
+    assert not there.start(claim)
+    there.record(claim, Cancelled())
+    assert [m.recipient for m in there.run(days=30)] == []
+
+
+def test_who_opts_out_gets_no_copy_of_an_email_that_was_frozen_before(new_office: Callable[..., Office]) -> None:
+    copied = office._SEQUENCES["outreach"].replace("approve: true", "bcc: client")
+    there = new_office(books=office.library({"outreach": copied}))
+    outreach = there.enroll(BARRY, "outreach", client=DANA, prospect=BARRY_PERSON)
+    enrollments.advance(there.inst, there.now)
+    claim = there.claimed()
+    assert claim.message.bcc == (DANA,)
+    suppress(there.inst, there.of(outreach).client, "unsubscribed", there.now)
+    assert not there.start(claim)
+    there.record(claim, Cancelled())
+    again = there.claimed()
+    assert (again.message.raw, again.message.bcc) == (claim.message.raw, ())
+    assert there.start(again)
+
+
 def test_an_address_suppressed_between_claim_and_body_gets_nothing(there: Office) -> None:
     nudge = there.enroll()
     enrollments.advance(there.inst, there.now)
@@ -367,6 +396,15 @@ def test_a_process_that_was_frozen_writes_no_body_when_it_wakes(there: Office) -
     there.later(seconds=121)
     there.read()
     assert not there.start(claim)
+
+
+def test_what_has_begun_by_a_clock_that_is_behind_is_not_queued_again(there: Office) -> None:
+    nudge = there.enroll()
+    enrollments.advance(there.inst, there.now)
+    claim = there.claimed()
+    assert there.start(claim)
+    assert not there.store.reclaim(claim.message, there.now + timedelta(hours=1), "lost")
+    assert there.rows(nudge)[0].state is OutboxState.DATA_STARTED
 
 
 def test_what_a_dead_worker_had_claimed_is_sent_by_the_next_and_once(there: Office) -> None:
@@ -488,6 +526,18 @@ def test_absence_proves_something_only_twice_and_only_where_the_server_files(the
     there.later(minutes=1)
     look(None, True)
     assert row(there, nudge, "first").state is OutboxState.QUEUED
+
+
+def test_what_was_absent_before_an_attempt_proves_nothing_about_it(there: Office) -> None:
+    enrollment, doubt = in_doubt(there)
+    outbox.look(there.inst, doubt, None, True, there.now)
+    outbox.settle(there.inst, doubt, False, there.now, "the rep says so")
+    again = there.claimed()
+    assert there.start(again)
+    there.record(again, InDoubt("lost"))
+    there.later(minutes=20)
+    outbox.look(there.inst, again.message, None, True, there.now)
+    assert there.rows(enrollment)[0].state is OutboxState.IN_DOUBT, "it was looked for once"
 
 
 def test_a_search_that_finds_it_settles_it_as_sent(there: Office) -> None:

@@ -63,6 +63,7 @@ REP_WROTE_HOLD = Duration(business_days=3, text="3 business days")
 #: So often may one step be reached; beyond it, a handler answers a machine, or the end leads back to the beginning.
 VISITS_MAX = 20
 WAITING_FOR_REP = "waiting_for_rep"
+ANSWER_WAITS = "an answer waits for a look"
 
 #: Without a handler these act as a `reply`.
 ACTS_AS_REPLY = frozenset({Event.INTRODUCED, Event.NAMED, Event.CONFIRMED, Event.DECLINED})
@@ -500,7 +501,7 @@ def _heard(sequence: Sequence, enrollment: Enrollment, heard: Heard, now: dateti
     effects = (
         Withdraw(f"{event} arrived"),
         AddTask("triage", note=heard.note),
-        HoldPerson("an answer waits for a look"),
+        HoldPerson(ANSWER_WAITS),
     )
     return Decision(paused, effects, f"{event}: {stands('paused', WAITING_FOR_REP)}")
 
@@ -573,7 +574,7 @@ def _handle(
         return Decision(_stop(enrollment, handler.stop), effects, f"{event}: {stands('stopped', handler.stop)}")
     if handler.pause:
         paused = _suspend(enrollment, State.PAUSED, handler.pause, None, now)
-        held = (HoldPerson("an answer waits for a look"),) if event in HUMAN else ()
+        held = (HoldPerson(ANSWER_WAITS),) if event in HUMAN else ()
         return Decision(
             paused, (Withdraw(f"{event} arrived"), *beside, *held), f"{event}: {stands('paused', handler.pause)}"
         )
@@ -631,7 +632,7 @@ def _after_the_end(
             return Decision(enrollment, (HoldPerson(why, _back(sequence, until, now, facts)),), why)
         case Heard(events=events, note=note) if HUMAN & set(events):
             final = tuple(Suppress(str(e)) for e in events if e in FINAL)
-            held = () if final else (HoldPerson("an answer waits for a look"),)
+            held = () if final else (HoldPerson(ANSWER_WAITS),)
             task = AddTask("triage", note=note)
             return Decision(enrollment, (*final, task, *held), f"{events[0]}: the enrollment had ended")
         case Heard(events=events) if FINAL & set(events):

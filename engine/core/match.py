@@ -110,8 +110,9 @@ def hearer(
 ) -> Enrollment | None:
     """The one enrollment of a person that handles an event.
 
-    For an introduction the one for that prospect; else the one whose email is answered (`answered` is its id); if that one has
-    ended, its youngest descendant that still runs; else the youngest that runs, listens, or ended, in this order."""
+    For an introduction the one for that prospect; else the one whose email is answered (`answered` is its id), or, where that one
+    only listens, the same that was begun anew since; if it has ended, its youngest descendant that still runs; else the youngest
+    that runs, listens, or ended, in this order."""
     if Event.INTRODUCED in events:
         about = [e for e in enrollments if _is_about(e, _keys(people)) and e.state is not State.STOPPED]
         if about:
@@ -119,8 +120,10 @@ def hearer(
     own = next((e for e in enrollments if e.id == answered), None)
     if own is None:
         return _youngest(enrollments)
-    if own.state in RUNNING or own.state is State.LISTENING:
+    if own.state in RUNNING:
         return own
+    if own.state is State.LISTENING:
+        return next((e for e in enrollments if e.state in RUNNING and _is_same(e, own)), own)
     younger = [e for e in _descendants(enrollments, own) if e.state in RUNNING]
     if younger:
         return _youngest(younger)
@@ -156,6 +159,12 @@ def _keys(people: tuple[Person, ...]) -> set[str]:
 def _is_about(enrollment: Enrollment, keys: set[str]) -> bool:
     prospect = enrollment.variables.get("prospect")
     return prospect is not None and bool({prospect_key(prospect), str(prospect.get("name", "")).lower()} & keys)
+
+
+def _is_same(one: Enrollment, other: Enrollment) -> bool:
+    """Two for one person, sequence and prospect: only one of them may run."""
+    keys = [(e.contact, e.sequence, prospect_key(e.variables.get("prospect"))) for e in (one, other)]
+    return keys[0] == keys[1]
 
 
 def _youngest(enrollments: list[Enrollment]) -> Enrollment | None:

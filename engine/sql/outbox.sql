@@ -49,13 +49,14 @@ UPDATE outbox SET state = 'claimed', token = token + 1, revision = :revision, de
 WHERE id = :id AND state = 'queued' AND token = :token
 RETURNING token;
 
--- name: start_data(id, token, now, mailbox, epoch, fresh)
--- The last gate: the claim is still ours and in time, the enrollment (a letter to the rep has none) has not changed since, the lease holds, nobody has
--- pulled the brake, and for a follow-up the mailbox was read to its end after it became due and within the last minute.
+-- name: start_data(id, token, now, mailbox, epoch, fresh, hash)
+-- The last gate: the claim is still ours and in time, the enrollment (a letter to the rep has none) has not changed since, the recipient wants mail
+-- (the enrollment may be another person's), the lease holds, nobody has pulled the brake, and for a follow-up the mailbox was read to its end after it became due and within the last minute.
 UPDATE outbox SET state = 'data_started'
 WHERE id = :id AND token = :token AND state = 'claimed' AND deadline > :now
   AND (outbox.enrollment = ''
     OR EXISTS (SELECT 1 FROM enrollment e WHERE e.id = outbox.enrollment AND e.revision = outbox.revision))
+  AND (outbox.contact = '' OR NOT EXISTS (SELECT 1 FROM suppression s WHERE s.hash = :hash))
   AND EXISTS (SELECT 1 FROM mailbox m WHERE m.address = :mailbox AND m.epoch = :epoch AND m.lease_until > :now
     AND m.paused_until <= :now
     AND (outbox.follow_up = 0 OR (m.read_at >= outbox.due_at AND m.read_at >= :fresh AND m.read_at <= :now)))
@@ -66,6 +67,12 @@ RETURNING id;
 -- A late no of the server ends a doubt as well: the token says that it is about this very attempt.
 UPDATE outbox SET state = 'queued', not_before = :not_before, deferrals = :deferrals, note = :note
 WHERE id = :id AND token = :token AND state IN ('claimed', 'data_started', 'in_doubt')
+RETURNING id;
+
+-- name: reclaim(id, token, now, note)
+-- Only what has not begun: whoever claimed it may be about to, by a clock that differs.
+UPDATE outbox SET state = 'queued', not_before = :now, note = :note
+WHERE id = :id AND token = :token AND state = 'claimed' AND deadline < :now
 RETURNING id;
 
 -- name: record_sent(id, token, sent_at, note)

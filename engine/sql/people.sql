@@ -94,6 +94,9 @@ UPDATE referral SET rep = :rep, prospect = :prospect, prospect_key = :prospect_k
 -- name: referral(id)
 SELECT * FROM referral WHERE id = :id;
 
+-- name: lock_referral(id)
+SELECT * FROM referral WHERE id = :id FOR UPDATE;
+
 -- name: referral_of(client, prospect_key)
 SELECT * FROM referral WHERE client = :client AND prospect_key = :prospect_key;
 
