@@ -907,7 +907,10 @@ class Store:
     # --- the library and settings ------------------------------------------------------------------------------------
 
     def apply_library(self, version: str, at: datetime, sources: str) -> None:
-        self.database.change("apply_library", version=version, applied_at=micros(at), sources=sources)
+        """It runs from now on, also where a clock was set back since another was applied."""
+        last = self.database.row("applied_library")
+        applied_at = max(micros(at), last["applied_at"] + 1 if last else 0)
+        self.database.change("apply_library", version=version, applied_at=applied_at, sources=sources)
 
     def applied_library(self) -> tuple[str, str] | None:
         """(version, sources) of what was applied last."""

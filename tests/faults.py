@@ -453,7 +453,8 @@ def _change(storm: Storm, name: str, old: str, new: str) -> None:
 
 def _without_data_started(storm: Storm) -> None:
     """What had begun is taken for what had not, and simply sent again."""
-    _change(storm, "lost_claims", "state = 'claimed'", "state IN ('claimed', 'data_started')")
+    for statement in ("lost_claims", "reclaim"):
+        _change(storm, statement, "state = 'claimed'", "state IN ('claimed', 'data_started')")
 
 
 def _without_lease(storm: Storm) -> None:

@@ -98,7 +98,7 @@ BIRTHS = {("decisions", "_begin_child")}
 #: The statements that may write an enrollment's state.
 STATE_WRITERS = {"add_enrollment", "save_enrollment"}
 #: What of `database.py` others may use; its verbs are the store's alone.
-DATABASE_NAMES = {"Conflict", "Unusable"}
+DATABASE_NAMES = {"Conflict", "Crossed", "Unusable"}
 OPENERS = {"notebook": {"Database", "open_database"}, "copies": {"Database", "open_database"}}
 #: It copies whole tables, whatever is in them, from one database into another.
 COPIES = "copies"

@@ -263,6 +263,16 @@ def desk(here: Office, tmp_path: Path) -> Desk:
     return Desk(here, tmp_path / "project")
 
 
+def test_a_machine_whose_files_are_older_does_not_undo_what_was_applied_on_another(desk: Desk) -> None:
+    desk.inst = edits.apply(desk.inst, library({"nudge": NEW}), datetime.now(UTC))
+    assert desk.look() == desk.look(LATER) == "new"
+    assert set(desk.said) == {
+        "sequences/ and templates/ here are older than what was applied elsewhere: bring them up to date"
+    }
+    desk.file.write_text(OLD)
+    assert desk.look(LATER) == "old", "saved since, it is meant"
+
+
 def in_place(desk: Desk) -> Iterator[None]:
     """nano: truncated, then written, and every byte may be the last one for a while."""
     for size in range(len(NEW) + 1):

@@ -389,6 +389,7 @@ def test_a_first_contact_passes_the_gate_unread(store: Store, queued: Any) -> No
 def test_a_released_claim_can_be_had_again_and_the_old_token_no_longer_counts(store: Store, queued: Any) -> None:
     of, message, epoch = queued
     old = frozen(store, of, message)
+    assert not store.reclaim(old, old.deadline, "lost"), "it is not over yet"
     assert store.release_claim(old, MONDAY, 1, "4xx")
     again = store.queued(SAM, MONDAY)
     assert again and (again.state, again.deferrals, again.note, again.raw) == (OutboxState.QUEUED, 1, "4xx", old.raw)
@@ -732,8 +733,10 @@ def test_the_library_that_was_applied_last_is_the_one_that_runs(store: Store) ->
     store.apply_library("v1", MONDAY, "one")
     store.apply_library("v2", MONDAY + DAY, "two")
     assert store.applied_library() == ("v2", "two")
-    store.apply_library("v1", MONDAY + 2 * DAY, "one")
-    assert store.applied_library() == ("v1", "one")
+    assert store.library_applied_at("v2") == MONDAY + DAY
+    store.apply_library("v1", MONDAY, "one")
+    assert store.applied_library() == ("v1", "one"), "the clock was set back in between"
+    assert store.library_applied_at("v3") is None
 
 
 def test_a_moment_is_kept_once_and_one_may_act_on_it(store: Store, crowd: Any) -> None:
