@@ -74,6 +74,25 @@ def test_headers_that_prove_nothing_dismiss_nobody(header: str) -> None:
     assert found.event is Event.REPLY
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "This is an automatic reply. My email address has changed, please use dana@new.example.",
+        "Ceci est une réponse automatique. J'ai changé d'adresse électronique : dana@new.example.",
+        "Odpowiedź automatyczna: zmieniłem adres e-mail. Proszę pisać na nowy adres: dana@new.example.",
+    ],
+)
+def test_a_note_that_says_itself_that_a_machine_wrote_it_names_nobody(body: str) -> None:
+    found = reading("From: dana@acme.example", "To: kim@brightfield.example", "Subject: Re: Hi", body=body)
+    assert (found.event, found.people) == (Event.AUTO_REPLY, ())
+
+
+def test_a_person_who_tells_of_such_a_note_has_answered() -> None:
+    body = "I got an automatic reply from Ned Carver: he has left the company."
+    found = reading("From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>", body=body)
+    assert found.event in HUMAN
+
+
 def test_a_list_header_that_a_company_adds_does_not_make_an_answer_list_mail() -> None:
     found = reading(
         "From: dana@acme.example",

@@ -121,8 +121,12 @@ def _in_brackets(evidence: Evidence) -> bool:
 
 
 def by_words(evidence: Evidence) -> str:
-    """Text that says itself that no person wrote it, from an address that no person reads."""
+    """Text that says itself that no person wrote it, from an address that no person reads, or that will not be read any more."""
+    book = phrasebook()
     nobody = bool(_NOBODY.match(evidence.message.sender.email))
+    itself = next((hit for one in evidence.sentences if (hit := book.starts("auto_self", one))), None)
+    if itself and (book.has("moved", evidence.words) or book.has("left", evidence.words)):
+        return f"words:{itself.language}"
     said = evidence.says("auto_text")
     if said and (nobody or evidence.says("absence_text")):
         return f"words:{said.language}"

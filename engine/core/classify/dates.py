@@ -34,11 +34,14 @@ _RANGE_DAY = (
 )
 _YEAR = r"(?:\s?(?:de|del|do|of)?\s?(?P<year>20\d\d))?"
 _NUMERIC = re.compile(
-    r"(?<![\d./:-])(?P<a>\d{1,2})\s?(?P<sep>[./-])\s?(?P<b>\d{1,2})(?:(?P=sep)\s?(?P<year>20\d\d|\d\d)(?![\d:])|\.?)(?![\d/:%]|\s?(?:uhr|am\b|pm\b|h\b|€|%|eur|usd))"
+    r"(?<![\d./:-])(?:(?P<first>[0-3]?\d)\.\s?(?:-|–|—|bis|do|til|till)\s?)?(?P<a>\d{1,2})\s?(?P<sep>[./-])\s?(?P<b>\d{1,2})(?:(?P=sep)\s?(?P<year>20\d\d|\d\d)(?![\d:])|\.?)(?![\d/:%]|\s?(?:uhr|am\b|pm\b|h\b|€|%|eur|usd))"
 )
 _ISO = re.compile(r"(?<!\d)(?P<year>20\d\d)\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})(?!\d)")
 _CJK = re.compile(r"(?:(?P<year>20\d\d)\s?年\s?)?(?P<month>\d{1,2})\s?月\s?(?P<day>\d{1,2})\s?[日号號]")
 _CJK_DAY = re.compile(r"(?<![\d月])(?P<day>\d{1,2})\s?[日号號](?!\d)")
+_CJK_WEEKDAY = re.compile(
+    r"(?P<next>下个?|来週の?|翌週の?)?(?:(?P<ja>[月火水木金土日])曜日?|(?:周|週|星期|礼拜)(?P<zh>[一二三四五六日天]))"
+)
 _WEEK = r"(?:\s?(?:(?P<first>\d{1,2})\s?(?:-|–|to|bis|och|og|and|und|t/m|tot)\s?)?(?P<week>\d{1,2}))(?!\d|[./:]\d)"
 _DAY_ALONE = re.compile(
     r"(?:\b(?:the|le|el|il|den|am|dia|dnia|d)\s)(?P<day>[0-3]?\d)(?:st|nd|rd|th|\.|:?e|er)?(?!\s?[\d/:%]|\.\d|\s(?:days|tagen|jours|dias|uhr|am|pm))"
@@ -55,7 +58,7 @@ def dates_in(text: str, sent: date) -> list[Found]:
     """All dates in a text in `plain` form, in order, none overlapping; fuller forms win."""
     text = text[:TEXT_MAX]
     found: list[Found] = []
-    for finder in (_iso, _cjk, _named_months, _numeric, _weeks, _alone, _weekdays):
+    for finder in (_iso, _cjk, _named_months, _numeric, _weeks, _alone, _cjk_weekdays, _weekdays):
         for one in finder(text, sent):
             if all(one.end <= other.start or one.start >= other.end for other in found):
                 found.append(one)
@@ -142,7 +145,8 @@ def _numeric(text: str, sent: date) -> list[Found]:
             continue  # 3/4: nobody can know
         day = _given(match["year"], b if day_first else a, a if day_first else b, sent)
         if day:
-            hits.append(Found(match.start(), match.end(), day))
+            first = _date(day.year, day.month, int(match["first"])) if match["first"] else None
+            hits.append(Found(match.start(), match.end(), day, first))
     return hits
 
 
@@ -233,6 +237,16 @@ def _next_day(day: int, sent: date) -> date | None:
     if this and this >= sent:
         return this
     return _date(sent.year + sent.month // 12, sent.month % 12 + 1, day)
+
+
+def _cjk_weekdays(text: str, sent: date) -> list[Found]:
+    """ "木曜日", "周四", the next one; "来週木曜日", "下周四": that of next week."""
+    hits: list[Found] = []
+    for match in _CJK_WEEKDAY.finditer(text):
+        number = "月火水木金土日".find(match["ja"]) if match["ja"] else min("一二三四五六日天".find(match["zh"]), 6)
+        ahead = 7 - sent.weekday() + number if match["next"] else (number - sent.weekday() - 1) % 7 + 1
+        hits.append(Found(match.start(), match.end(), sent + timedelta(days=ahead), weekly=True))
+    return hits
 
 
 def _weekdays(text: str, sent: date) -> list[Found]:

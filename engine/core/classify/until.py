@@ -9,13 +9,14 @@ from datetime import UTC, date, datetime, timedelta
 
 from engine.core.classify.dates import Found, dates_in
 from engine.core.classify.evidence import unwrapped
-from engine.core.phrases import Hit, phrasebook, plain
+from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 AHEAD_MAX_DAYS = 90
 BEFORE_CHARS = 42
 AFTER_CHARS = 46
 NEXT_DATE_REACH = 22
 SEPARATOR = " | "
+_BESIDE_CJK = re.compile(r"\s?(?:\([月火水木金土日一二三四五六]\))?\s?")
 #: A dot after a real word ends a sentence; one after `t.o.m` or `18` does not.
 _SENTENCE_WORD = re.compile(r"[^\W\d_]{4,}$|\)$")
 
@@ -95,6 +96,11 @@ def _joins(between: str) -> bool:
     return between.strip() in ("-", "–", "—") or (book.has("range_to", between) and not book.has("back", between))
 
 
+def _joins_cjk(text: str, one: Found, between: str) -> bool:
+    """ "6月1日（月）～12日": the wave is no letter of the plain form, and a weekday may stand beside the day."""
+    return is_cjk(text[one.start : one.end]) and not one.weekly and _BESIDE_CJK.fullmatch(between) is not None
+
+
 def _role(text: str, found: list[Found], index: int) -> str:
     """What a date means: `back`, `last` (day away), `until` (either), or nothing."""
     one = found[index]
@@ -108,11 +114,13 @@ def _role(text: str, found: list[Found], index: int) -> str:
     if book.starts("inclusive", after.lstrip(" .)(")):
         return "last"
     nearest = _nearest(before)
-    joined = index > 0 and one.start - previous_end <= 14 and _joins(text[previous_end : one.start])
+    between = text[previous_end : one.start]
+    joined = index > 0 and one.start - previous_end <= 14 and (_joins(between) or _joins_cjk(text, one, between))
     if nearest == "through":
         return "last"
     if one.first is not None or joined:
-        return "last"
+        span = text[one.start : one.end] if one.first else between
+        return "until" if book.has("range_until", span) else "last"
     if nearest == "back" or (nearest == "" and _back_follows(after)):
         return "back"
     if nearest == "until":
