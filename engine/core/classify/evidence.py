@@ -19,6 +19,10 @@ WORDS_OF_THE_ASK_MAX = 2000
 #: So many of its commonest words prove a language.
 TELLING_WORDS_MIN = 3
 
+#: Words of an email that say what it is about have at least so many letters.
+TOPIC_LETTERS_MIN = 3
+
+_WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
 
@@ -47,15 +51,26 @@ class Evidence:
         return plain(self.message.subject)
 
     @cached_property
-    def sentences(self) -> tuple[str, ...]:
-        """The new text in `plain` form, sentence by sentence; a lone line is one too."""
+    def pieces(self) -> tuple[str, ...]:
+        """The new text as it was written, sentence by sentence; a lone line is one too."""
         pieces = _SENTENCE_END.split(unwrapped(self.cut.text[:WORDS_MAX]))
-        return tuple(one for one in (plain(piece) for piece in pieces) if one)[:SENTENCES_MAX]
+        return tuple(one for one in pieces if plain(one))[:SENTENCES_MAX]
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The same in `plain` form."""
+        return tuple(plain(one) for one in self.pieces)
 
     @cached_property
     def asked(self) -> str:
         """The email that this answers, as far as it is quoted, and the subject, in `plain` form."""
         return f"{plain(self.cut.quoted[:WORDS_OF_THE_ASK_MAX])} | {self.subject}"
+
+    @cached_property
+    def promised(self) -> frozenset[str]:
+        """Words of the email that this answers which may say what it is about, without the ending of many."""
+        words = set(_WORD.findall(self.asked)) - phrasebook().stop_words.keys()
+        return frozenset(stem(word) for word in words if len(word) >= TOPIC_LETTERS_MIN)
 
     @cached_property
     def languages(self) -> frozenset[str]:
@@ -119,6 +134,13 @@ class Evidence:
         return without_tag(address) in {without_tag(self.message.sender.email), without_tag(client.lower())} - {""}
 
     @cached_property
+    def rep_names(self) -> frozenset[str]:
+        """What the rep may be called by, in `plain` form: "Kim, no." """
+        reps = [person for person in self.addressed if self.is_rep(person.email)]
+        words = (word for one in reps for word in [*one.name.split(), one.email.partition("@")[0]])
+        return frozenset(plain(word) for word in words)
+
+    @cached_property
     def addressed(self) -> tuple[Person, ...]:
         return tuple(dict.fromkeys(self.message.to + self.message.cc))
 
@@ -137,6 +159,11 @@ def unwrapped(text: str) -> str:
         )
         pieces.append(line.strip() + (" " if goes_on else "\n"))
     return "".join(pieces)
+
+
+def stem(word: str) -> str:
+    """ "Orders" and "order" are one word."""
+    return word.removesuffix("s")
 
 
 def domain_of(address: str) -> str:

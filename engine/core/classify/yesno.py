@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from engine.core.classify.evidence import Evidence
+from engine.core.classify.evidence import Evidence, stem
 from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 #: What stands behind a no that is an answer.
@@ -13,6 +13,8 @@ _STOP = re.compile(r"[,.!–—;:]|\s-\s")
 #: "No, that is no problem": an idiom right behind a no, in the place where `_masked` took it out.
 _REASSURES = re.compile(r"[^\w.!?·]*(?:\w+[^\w.!?·]+){0,3}·")
 NO_MAX = 14
+#: The last word of a sentence, where a stop parts it from the rest: "I know nobody there, no."
+_LAST_WORD = re.compile(r"[,;:–—-]\s*(\w+)\W*$")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 _DECORATION = " .!;:-–…()" + "👍🙏😊🙂✅✔☑💯🎉😀😃😄\ufe0f"
 ALONE_WORDS_MAX = 8
@@ -27,8 +29,8 @@ ELSEWHERE_WORDS_MAX = 8
 ELSEWHERE_WORDS_MAX_IF_PLAIN = 25
 #: A denial in fewer words than this takes back whatever stands before it: "Not quite."
 TOLD_WORDS_MIN = 5
-#: Words of the email that say what it is about have at least so many letters.
-TOPIC_LETTERS_MIN = 5
+#: In what came of a promise, told in its words, so many other words may stand, or as many as are of the promise.
+RESULT_WORDS_MAX = 2
 CLOSING_WORDS_MAX = 3
 LEADING_WORDS_MAX = 2
 REGRET_WORDS_MAX = 45
@@ -145,8 +147,11 @@ def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> boo
     told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
     if not doubts or not told or is_cjk(words) or book.has("you", words):
         return bool(doubts)
-    promised = {word for word in evidence.asked.split() if len(word) >= TOPIC_LETTERS_MIN}
-    return not promised.isdisjoint(words.split()) or any(not book.equals("negation", doubt) for doubt in doubts)
+    return _speaks_of_the_promise(words, evidence) or any(not book.equals("negation", doubt) for doubt in doubts)
+
+
+def _speaks_of_the_promise(words: str, evidence: Evidence) -> bool:
+    return not evidence.promised.isdisjoint(stem(word.strip(_DECORATION)) for word in words.split())
 
 
 def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
@@ -162,7 +167,7 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
 
 def _says_much_else(evidence: Evidence) -> bool:
     """Whether sentences without a yes say more than can be known to be praise."""
-    unknown = [(one, _unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
+    unknown = [(one, _unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
     is_plain = any(_affirms_all(one, evidence) for one in evidence.sentences)
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
     if any(yes and _says_a_day(one, evidence) for one, _, yes in unknown):
@@ -210,20 +215,35 @@ def _leading_no(evidence: Evidence) -> str:
         or evidence.says("praise")
     ):
         return ""
-    if _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX:
+    about_it = asks_to_confirm(evidence) and _speaks_of_the_promise(evidence.sentences[0], evidence)
+    if _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX and not about_it:
         return ""  # "No, the export was never part of it."
     hit = phrasebook().starts("no_alone", plain(head))
     return hit.language if hit and hit.end == len(plain(head)) else ""
 
 
 def _closing_no(evidence: Evidence) -> str:
-    """ "… but no.": a sentence whose last words are a no."""
-    for sentence in evidence.sentences[:3]:
+    """ "… but no.", "I know her, no.": a sentence whose last words are a no."""
+    for piece, sentence in list(zip(evidence.pieces, evidence.sentences, strict=True))[:3]:
+        last = _LAST_WORD.search(piece.strip())
+        if last and _is_flat_no(plain(last[1]), sentence, evidence):
+            return phrasebook().find("no_alone", plain(last[1]))[0].language
         bare = sentence.strip(" .!")
         hit = next((hit for hit in evidence.hits("no_end", bare) if hit.end == len(bare)), None)
         if hit:
             return hit.language
     return ""
+
+
+def _is_flat_no(word: str, sentence: str, evidence: Evidence) -> bool:
+    """Whether the last word of a sentence is a no, and no other sentence says yes: "Delivered, yes. Working, no." does."""
+    said = any(evidence.says("yes", one) for one in evidence.sentences if one != sentence)
+    return (
+        phrasebook().equals("negation", word)
+        and _is_a_no(word, evidence)
+        and not evidence.says("idioms", sentence)
+        and not said
+    )
 
 
 def _ends_in_no(evidence: Evidence) -> bool:
@@ -239,14 +259,8 @@ def _is_a_no(word: str, evidence: Evidence) -> bool:
 
 def _unaddressed(sentence: str, evidence: Evidence) -> str:
     """ "Kim, no." without whom it is said to: the rep's name at its beginning."""
-    names = {
-        plain(word)
-        for person in evidence.addressed
-        if evidence.is_rep(person.email)
-        for word in [*person.name.split(), person.email.partition("@")[0]]
-    }
     words = sentence.split()
-    while len(words) > 1 and plain(words[0].strip(",.:!-–")) in names:
+    while len(words) > 1 and plain(words[0].strip(",.:!-–")) in evidence.rep_names:
         words = words[1:]
     return " ".join(words)
 
@@ -276,7 +290,7 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     audits" has more to say, and what that is nobody here knows."""
     if evidence.says("future") or evidence.says("softening"):
         return False
-    unknown = [(_unexplained(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
+    unknown = [(_unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
     most = ELSEWHERE_WORDS_MAX if _answers_as_asked(evidence) else UNEXPLAINED_WORDS_MAX
     if sum(count for count, _ in unknown) > most:
         return False
@@ -295,9 +309,15 @@ def _answers_as_asked(evidence: Evidence) -> bool:
 
 
 def _begins_with_yes(evidence: Evidence) -> bool:
-    """ "Ja, habt ihr": a yes, and few words behind it. What says that it came first or is only nearly one stands before it."""
+    """ "Ja, habt ihr", "Gosh, yes": a yes before which at most praise stands, and few words behind it. What says that it came first
+    or is only nearly one stands before it."""
     said = _said(evidence)
-    return bool(said) and any(hit.start == 0 for hit in evidence.hits("yes", _unaddressed(said[0], evidence)))
+    if not said:
+        return False
+    first = _unaddressed(said[0], evidence)
+    yes = evidence.hits("yes", first)
+    before = _masked(first, evidence.hits("praise", first)).lstrip("· ")
+    return any(hit.start == 0 for hit in yes) or any(before.startswith(first[hit.start :]) for hit in yes)
 
 
 def _names_a_day(evidence: Evidence) -> bool:
@@ -305,22 +325,51 @@ def _names_a_day(evidence: Evidence) -> bool:
     words = [word.strip(_DECORATION) for word in evidence.words.split()]
     days = phrasebook().weekdays
     return evidence.says("tomorrow") is not None or any(
-        word[:1].isdigit() or (len(word) > 2 and word in days) for word in words
+        (word[:1].isdigit() and word not in _numbers_asked(evidence)) or (len(word) > 2 and word in days)
+        for word in words
     )
 
 
+def _unaccounted(sentence: str, evidence: Evidence) -> int:
+    """How many of its words are unexplained; none where it tells what came of the promise, in its words and with its numbers:
+    "Five days, as you said." """
+    words = _unexplained_words(sentence, evidence)
+    others = [word for word in words if stem(word) not in evidence.promised]
+    told = {number for word in sentence.split() if (number := _number(word.strip(_DECORATION)))}
+    known = len(words) - len(others)
+    is_result = known and len(others) <= max(known, RESULT_WORDS_MAX) and told <= _numbers_asked(evidence)
+    return 0 if is_result and asks_to_confirm(evidence) else len(words)
+
+
+def _numbers_asked(evidence: Evidence) -> set[str]:
+    return {number for word in evidence.asked.split() if (number := _number(word.strip(_DECORATION)))}
+
+
+def _number(word: str) -> str:
+    """`5` of "5" and of "five"; empty where it is none."""
+    return word if word.isdigit() else str(phrasebook().numbers.get(word, ""))
+
+
 def _unexplained(sentence: str, evidence: Evidence) -> int:
-    """How many words of a sentence are no yes, no praise, no idiom, no greeting and none of the little words of any language."""
+    """How many words of a sentence are no yes, no praise, no idiom, no greeting, not the rep's name and none of the little words
+    of any language."""
+    return len(_unexplained_words(sentence, evidence))
+
+
+def _unexplained_words(sentence: str, evidence: Evidence) -> list[str]:
     if _is_greeting(sentence) and not evidence.says("yes", sentence):
-        return 0
+        return []
     known = [hit for kind in ("yes", "yes_alone", "praise", "idioms") for hit in evidence.hits(kind, sentence)]
     words = [word.strip(_DECORATION) for word in _masked(sentence, known).replace("·", " ").split()]
-    return sum(len(word) > 1 and not word.isdigit() and word not in phrasebook().stop_words for word in words)
+    explained = phrasebook().stop_words.keys() | evidence.rep_names
+    return [word for word in words if len(word) > 1 and not word.isdigit() and word not in explained]
 
 
 def _comes_first(evidence: Evidence) -> bool:
     """Whether the answer begins with the yes, or says what was confirmed: "Great. Another survey. Yes, perfect." does neither."""
     said = _said(evidence)
+    while len(said) > 1 and not evidence.says("yes", said[0]) and not _unaccounted(said[0], evidence):
+        said = said[1:]  # "Thank you for asking."
     first = bool(said) and evidence.says("yes", said[0]) is not None
     last = bool(said) and len(said[-1].split()) <= CLOSING_WORDS_MAX and evidence.says("yes", said[-1]) is not None
     return first or last or (bool(said) and phrasebook().has("yes_said", evidence.words))

@@ -255,19 +255,20 @@ def _source(piece: re.Match[str]) -> str:
 
 @dataclass
 class Phrasebook:
-    """All kinds of phrases, and the names of months and weekdays, of all languages."""
+    """All kinds of phrases, and the names of months, weekdays and small numbers, of all languages."""
 
     kinds: dict[str, Phrases] = field(default_factory=dict)
     stop_words: dict[str, list[str]] = field(default_factory=dict)
     months: dict[str, int] = field(default_factory=dict)
     weekdays: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     languages: set[str] = field(default_factory=set)
     surnames: str = ""
 
     def add(self, language: str, data: Mapping[str, object]) -> None:
         """The content of one language's file. Adds to what is there, so that ops can bring more of their own."""
         self.languages.add(language)
-        for name in ("months", "weekdays"):
+        for name in ("months", "weekdays", "numbers"):
             table: dict[str, int] = getattr(self, name)
             for number, names in enumerate(_strings(data.get(name)), 1):
                 table.update(dict.fromkeys((folded(one) for one in names.split("|") if one), number))
