@@ -22,6 +22,9 @@ TELLING_WORDS_MIN = 3
 #: Words of an email that say what it is about have at least so many letters.
 TOPIC_LETTERS_MIN = 3
 
+#: Kinds of phrases beside which others, of the kind `not_KIND`, say where the same words mean something else.
+MEANT_OTHERWISE = ("yes", "hold", "lead")
+
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
@@ -87,6 +90,8 @@ class Evidence:
         """Phrases of one kind, in the languages that the text may be in."""
         if (kind, text) not in self._found:
             found = phrasebook().find(kind, text)
+            if found and kind in MEANT_OTHERWISE:
+                found = _without(found, phrasebook().find(f"not_{kind}", text))
             self._found[kind, text] = [hit for hit in found if self._may_be(hit)] if self.languages else found
         return self._found[kind, text]
 
@@ -159,6 +164,20 @@ def unwrapped(text: str) -> str:
         )
         pieces.append(line.strip() + (" " if goes_on else "\n"))
     return "".join(pieces)
+
+
+def _without(hits: list[Hit], others: list[Hit]) -> list[Hit]:
+    """Hits that do not begin within one of the others."""
+    return [hit for hit in hits if not any(one.start <= hit.start < one.end for one in others)]
+
+
+def masked(words: str, hits: list[Hit]) -> str:
+    """A text without what was found in it: without idioms that look like their opposite ("no complaints")."""
+    kept, end = "", 0
+    for hit in sorted(hits, key=lambda hit: hit.start):
+        if hit.end > end:
+            kept, end = kept + words[end : hit.start] + "·", hit.end
+    return kept + words[end:]
 
 
 def stem(word: str) -> str:

@@ -14,6 +14,8 @@ from engine.core.phrases import phrasebook, plain
 
 INTRODUCED_MAX = 5
 CALL_WORDS_MAX = 5
+HANDS_OVER_WORDS_MAX = 12
+ASK_MAX = 2000
 #: "Dear Tom": a call that is certainly none of a description.
 NAME_WORDS_MAX = 2
 #: What stands behind somebody who is spoken to.
@@ -41,8 +43,11 @@ def introduced(evidence: Evidence) -> tuple[Person, ...]:
     named = any(_is_asked_about(person, evidence) or mentions(said, person) for person in strangers)
     if _are_helpers(strangers, evidence, named):
         return ()
-    agreed = _puts_in_touch(strangers, evidence) or any(
-        _is_asked_about(person, evidence) or _spoken_to(person, evidence) for person in strangers
+    agreed = (
+        _puts_in_touch(strangers, evidence)
+        or _presents(strangers, evidence)
+        or _hands_over(evidence)
+        or any(_is_asked_about(person, evidence) or _spoken_to(person, evidence) for person in strangers)
     )
     return tuple(_completed(person, evidence) for person in strangers) if agreed else ()
 
@@ -96,6 +101,29 @@ def _puts_in_touch(strangers: list[Person], evidence: Evidence) -> bool:
         plain(one) for person in strangers for one, rest in _calls(person, evidence, NAME_WORDS_MAX) if "?" in rest
     }
     return any(evidence.says("intro", one) for one in evidence.sentences if one not in asked)
+
+
+def _presents(strangers: list[Person], evidence: Evidence) -> bool:
+    """ "Tess this is Kim": words that show somebody, with the rep's name right behind them, and a stranger named."""
+    for sentence in evidence.sentences:
+        shown = {next(iter(sentence[hit.end :].split()), "") for hit in evidence.hits("presents", sentence)}
+        if any(word.strip(".,!:-–") in evidence.rep_names for word in shown):
+            return any(mentions(evidence.words, person) for person in strangers)
+    return False
+
+
+def _hands_over(evidence: Evidence) -> bool:
+    """ "Done, see cc": somebody in copy of so short an answer to the question for people is the answer, unless more is to come."""
+    short = len(evidence.words.split()) <= HANDS_OVER_WORDS_MAX
+    asked = phrasebook().has("asks_other", plain(evidence.cut.quoted[:ASK_MAX]))
+    more = ("future", "softening", "no", "no_alone", "requests", "hold")
+    return (
+        short
+        and asked
+        and "?" not in evidence.words
+        and evidence.says("hands_over") is not None
+        and not any(evidence.says(kind) for kind in more)
+    )
 
 
 def _spoken_to(person: Person, evidence: Evidence) -> bool:

@@ -189,7 +189,9 @@ def _is_noise(word: str, at: int, text: str, last: bool) -> bool:
         or not text[:at].strip()
     )
     spoken = _languages(text)
-    little = bare != "will" and any(not spoken or one in spoken for one in book.stop_words.get(bare, ()))
+    little = not book.equals("also_a_name", bare) and any(
+        not spoken or one in spoken for one in book.stop_words.get(bare, ())
+    )
     if little and (begins or last or len(bare) < 3 or bare in POLITE):  # "ken" is Dutch, and Ken Lowry no Dutchman
         return True
     if (

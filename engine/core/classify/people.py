@@ -31,6 +31,7 @@ WITHHOLDING = ("takes_over", "hold", "not_intro")
 _TWO_WORDS = re.compile(r"(?=(?<!\w)([^\W\d_]{3,20}) ([^\W\d_]{2,20})(?!\w))")
 _AFTER_EMPLOYER = re.compile(r"(?: (?:in|of|aus|de|à|en|i|w) [\w -]{2,30})?\s*[,:–—(-]\s*")
 QUOTED_MAX = 6000
+_LETTER = re.compile(r"[^\W\d_]")
 
 _ADDRESS = re.compile(r"(?<![\w.+-])[A-Za-z0-9._%+'-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}")
 _SENTENCE = re.compile(
@@ -65,8 +66,7 @@ def _may_name(text: str) -> bool:
 
 def _leads(evidence: Evidence, words: str) -> bool:
     """Whether something sends the rep to somebody; "funny that you ask" does not."""
-    asked = phrasebook().find("not_lead", words)
-    return any(not any(one.start <= hit.start < one.end for one in asked) for hit in evidence.hits("lead", words))
+    return evidence.says("lead", words) is not None
 
 
 def _of_the_fit(text: str, evidence: Evidence) -> str:
@@ -248,6 +248,7 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
     sentences = _joined_suggestions([one for one in _SENTENCE.split(text) if one and one.strip()])
     leads = [_leads(evidence, plain(one)) for one in sentences]
     sends = _sends_there(evidence)
+    only_pairs = _asks_who_else(evidence) and all(_is_a_pair(one) for one in sentences if _LETTER.search(one))
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)
@@ -255,6 +256,7 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
             any(leads[max(0, index - 1) : index + 2])
             or (sends and _ADDRESS.search(sentence) is not None)
             or _answers_barely(sentence, index, evidence)
+            or only_pairs
         )
         said = plain(sentence)
         if not (near or listed) or "?" in sentence or any(evidence.says(kind, said) for kind in WITHHOLDING):
@@ -265,11 +267,18 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
 
 def _answers_barely(sentence: str, index: int, evidence: Evidence) -> bool:
     """ "Ann Lee, Lee Farms.": nothing else in the first sentence of a short answer to the question who else there is."""
-    if index or len(evidence.words.split()) > BARE_WORDS_MAX:
-        return False
+    short = not index and len(evidence.words.split()) <= BARE_WORDS_MAX
+    return short and _is_a_pair(sentence) and _asks_who_else(evidence)
+
+
+def _is_a_pair(sentence: str) -> bool:
+    """ "2. Ann Lee, Lee Farms": a name, a company and nothing else."""
     runs = names.runs(sentence, 0, len(sentence))
-    pair = len(runs) == 2 and runs[0].start == 0 and not sentence[runs[1].end :].strip(" .!")
-    return pair and phrasebook().has("asks_other", evidence.asked)
+    return len(runs) == 2 and not _LETTER.search(sentence[: runs[0].start] + sentence[runs[1].end :])
+
+
+def _asks_who_else(evidence: Evidence) -> bool:
+    return phrasebook().has("asks_other", evidence.asked)
 
 
 def _joined_suggestions(sentences: list[str]) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 
-from engine.core.classify.evidence import Evidence, stem
+from engine.core.classify.evidence import Evidence, masked, stem
 from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 #: What stands behind a no that is an answer.
 _STOP = re.compile(r"[,.!–—;:]|\s-\s")
-#: "No, that is no problem": an idiom right behind a no, in the place where `_masked` took it out.
+#: "No, that is no problem": an idiom right behind a no, in the place where `masked` took it out.
 _REASSURES = re.compile(r"[^\w.!?·]*(?:\w+[^\w.!?·]+){0,3}·")
 NO_MAX = 14
 #: The last word of a sentence, where a stop parts it from the rest: "I know nobody there, no."
@@ -59,18 +59,18 @@ def _asks(evidence: Evidence) -> bool:
 
 def declined(evidence: Evidence) -> str:
     """`no:de`: a refusal in plain words that leaves nothing open."""
-    words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
+    words = masked(evidence.words, evidence.hits("idioms", evidence.words))
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = [hit for hit in evidence.hits("no", words) if not _REASSURES.match(words, hit.end)]
     nobody = evidence.hits("nobody", words)
     if nobody and not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
-        words = _masked(words, nobody)
+        words = masked(words, nobody)
         hits = hits or ([] if phrasebook().has("leaves_open", words) else nobody)
     language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, words)
     if not language:
         return ""
-    if evidence.says("softening", _masked(words, hits)) or _is_about_a_day(evidence) or _offers_instead(evidence):
+    if evidence.says("softening", masked(words, hits)) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
     return f"no:{language}"
 
@@ -88,7 +88,9 @@ def _is_about_a_day(evidence: Evidence) -> bool:
 def _says_a_day(said: str, evidence: Evidence) -> bool:
     days = phrasebook().weekdays
     words = [word.strip(_DECORATION) for word in said.split()]
-    return evidence.says("tomorrow", said) is not None or any(len(word) > 3 and word in days for word in words)
+    return evidence.says("tomorrow", said) is not None or any(
+        len(word) > 3 and (word in days or stem(word) in days) for word in words
+    )
 
 
 def _offers_instead(evidence: Evidence) -> bool:
@@ -108,7 +110,7 @@ def _regrets(evidence: Evidence, words: str) -> str:
 
 def confirmed(evidence: Evidence) -> str:
     """`yes:fr`: assent without a single reservation."""
-    words = _masked(evidence.words, evidence.hits("idioms", evidence.words))
+    words = masked(evidence.words, evidence.hits("idioms", evidence.words))
     if len(words.split()) > YES_WORDS_MAX:
         return ""
     hits = evidence.hits("yes", evidence.words)
@@ -141,7 +143,7 @@ def _affirms_all(sentence: str, evidence: Evidence) -> bool:
 
 
 def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> bool:
-    words = _masked(sentence, evidence.hits("idioms", sentence))
+    words = masked(sentence, evidence.hits("idioms", sentence))
     doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
     book = phrasebook()
     told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
@@ -188,7 +190,7 @@ def _says_of_what(said: list[str], evidence: Evidence) -> bool:
 def _confirms_else(sentence: str, evidence: Evidence) -> bool:
     """A sentence that confirms, and beside that word speaks of nothing that was promised, but of something."""
     book = phrasebook()
-    rest = _masked(sentence, book.find("confirms", sentence))
+    rest = masked(sentence, book.find("confirms", sentence))
     return (
         rest != sentence
         and _unexplained(sentence, evidence) > UNEXPLAINED_WORDS_MAX
@@ -265,15 +267,6 @@ def _unaddressed(sentence: str, evidence: Evidence) -> str:
     return " ".join(words)
 
 
-def _masked(words: str, hits: list[Hit]) -> str:
-    """The text without the idioms that look like their opposite ("no complaints")."""
-    kept, end = "", 0
-    for hit in sorted(hits, key=lambda hit: hit.start):
-        if hit.end > end:
-            kept, end = kept + words[end : hit.start] + "·", hit.end
-    return kept + words[end:]
-
-
 def _alone(evidence: Evidence, kind: str) -> str:
     """A word that is an answer only where it is a sentence of its own, the first that is said."""
     for sentence in evidence.sentences[:2]:
@@ -316,7 +309,7 @@ def _begins_with_yes(evidence: Evidence) -> bool:
         return False
     first = _unaddressed(said[0], evidence)
     yes = evidence.hits("yes", first)
-    before = _masked(first, evidence.hits("praise", first)).lstrip("· ")
+    before = masked(first, evidence.hits("praise", first)).lstrip("· ")
     return any(hit.start == 0 for hit in yes) or any(before.startswith(first[hit.start :]) for hit in yes)
 
 
@@ -337,7 +330,8 @@ def _unaccounted(sentence: str, evidence: Evidence) -> int:
     others = [word for word in words if stem(word) not in evidence.promised]
     told = {number for word in sentence.split() if (number := _number(word.strip(_DECORATION)))}
     known = len(words) - len(others)
-    is_result = known and len(others) <= max(known, RESULT_WORDS_MAX) and told <= _numbers_asked(evidence)
+    most = 1 if evidence.says("yes", sentence) else max(known, RESULT_WORDS_MAX)
+    is_result = known and len(others) <= most and told <= _numbers_asked(evidence)
     return 0 if is_result and asks_to_confirm(evidence) else len(words)
 
 
@@ -360,7 +354,7 @@ def _unexplained_words(sentence: str, evidence: Evidence) -> list[str]:
     if _is_greeting(sentence) and not evidence.says("yes", sentence):
         return []
     known = [hit for kind in ("yes", "yes_alone", "praise", "idioms") for hit in evidence.hits(kind, sentence)]
-    words = [word.strip(_DECORATION) for word in _masked(sentence, known).replace("·", " ").split()]
+    words = [word.strip(_DECORATION) for word in masked(sentence, known).replace("·", " ").split()]
     explained = phrasebook().stop_words.keys() | evidence.rep_names
     return [word for word in words if len(word) > 1 and not word.isdigit() and word not in explained]
 
