@@ -514,7 +514,7 @@ def _set(inst: Installation, enrollment: Enrollment, effect: SetValue, now: date
     if effect.name == "value":
         client = inst.store.contact(enrollment.client)
         if client and effect.value == "confirmed":
-            inst.store.save_contact(replace(client, confirmed_at=now))
+            inst.store.confirm(client.id, now)
             tell(inst, enrollment, now, "value", "value confirmed", effect.message)
         return
     people = effect.people or tuple(Person(**p) for p in [enrollment.variables.get("prospect")] if p)

@@ -668,7 +668,7 @@ def _marked(
     client = _client_of(inst, contact, people, referrals)
     prospects = people or tuple(r.prospect for r in referrals)
     if word == "confirmed":
-        inst.store.save_contact(replace(client, confirmed_at=now))
+        inst.store.confirm(client.id, now)
         inst.store.tell(now, "value", "value confirmed: the rep says so", client.id)
     events = (Event(word), Event.REPLY) if word in ("named", "introduced") else (Event(word),)
     theirs = inst.store.enrollments_of(client.id)

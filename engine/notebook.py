@@ -143,6 +143,10 @@ class Notebook(Store):
         super().save_contact(contact)
         self._remembered.pop(("contact", contact.id), None)
 
+    def confirm(self, contact: str, now: datetime) -> None:
+        super().confirm(contact, now)
+        self._remembered.pop(("contact", contact), None)
+
     def suppressed(self, address: str) -> Suppression | None:
         return self._once("suppression", address, super().suppressed)
 

@@ -209,10 +209,15 @@ class Store:
                 self.database.change("add_address", address=address.lower(), contact=kept.id)
         return kept
 
+    def confirm(self, contact: str, now: datetime) -> None:
+        """They have confirmed the value that they had."""
+        self.database.change("confirm", contact=contact, now=micros(now))
+
     def save_contact(self, contact: Contact) -> None:
+        """What is known of somebody, but for their address and when they confirmed."""
         with self.transaction():
             row = row_of(contact)
-            del row["email"]
+            del row["email"], row["confirmed_at"]
             self.database.change("save_contact", **row)
             for alias in contact.aliases:
                 self.database.change("add_address", address=alias.lower(), contact=contact.id)
@@ -802,7 +807,7 @@ class Store:
         if again:
             self.database.change("put_off_alert", id=alert.id, tries=alert.tries, not_before=micros(again))
         else:
-            self.database.change("end_alert", id=alert.id)
+            self.database.change("end_alert", id=alert.id, tries=alert.tries)
 
     def add_item(self, item: Item) -> None:
         self.database.change("add_item", **row_of(item))

@@ -166,7 +166,7 @@ def _act(inst: Installation, trigger: Trigger, moment: Moment, contact: Contact,
         inst.store.tell(now, "not_started", f"{by}: {_names(trigger)} was not started: {why}", contact.id)
         return []
     if trigger.confirms:
-        inst.store.save_contact(replace(contact, confirmed_at=now))
+        inst.store.confirm(contact.id, now)
         inst.store.tell(now, "value", f"value confirmed: {moment.name}", contact.id)
     seat = Seat(contact, referral, referral.prospect if referral else _prospect(moment.data), moment.message)
     starts = (replace(s, values={**_fitting(inst, s, moment.data), **s.values}) for s in trigger.starts)

@@ -297,7 +297,7 @@ class Office:
         """A client who has confirmed the value they had."""
         contact = self.store.contact_at(email)
         kept = contact or self.store.add_contact(Contact("", email, owner=SAM, **named(email)))
-        self.store.save_contact(Contact(**{**kept.__dict__, "confirmed_at": self.now}))
+        self.store.confirm(kept.id, self.now)
 
     def of(self, enrollment: Enrollment | str) -> Enrollment:
         """As it is now; by a sequence's name, the one that was begun last."""

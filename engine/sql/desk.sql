@@ -20,8 +20,8 @@ UPDATE alert SET tries = tries + 1, not_before = :not_before WHERE id = :id AND 
 -- name: put_off_alert(id, tries, not_before)
 UPDATE alert SET not_before = :not_before WHERE id = :id AND tries = :tries;
 
--- name: end_alert(id)
-DELETE FROM alert WHERE id = :id;
+-- name: end_alert(id, tries)
+DELETE FROM alert WHERE id = :id AND tries = :tries;
 
 -- name: add_item(thread, number, handle, kind, target, label, shown, said, message)
 INSERT INTO item (thread, number, handle, kind, target, label, shown, said, message)

@@ -4,10 +4,13 @@ INSERT INTO contact (id, email, domain, name, first_name, company, title, zone, 
 VALUES (:id, :email, :domain, :name, :first_name, :company, :title, :zone, :country, :subdivision, :language,
   :owner, :aliases, :fields, :confirmed_at);
 
--- name: save_contact(id, name, first_name, company, title, zone, country, subdivision, language, owner, aliases, fields, confirmed_at)
+-- name: save_contact(id, name, first_name, company, title, zone, country, subdivision, language, owner, aliases, fields)
 UPDATE contact SET name = :name, first_name = :first_name, company = :company, title = :title, zone = :zone, country
   = :country, subdivision = :subdivision, language = :language, owner = :owner, aliases = :aliases, fields =
-  :fields, confirmed_at = :confirmed_at WHERE id = :id;
+  :fields WHERE id = :id;
+
+-- name: confirm(contact, now)
+UPDATE contact SET confirmed_at = :now WHERE id = :contact;
 
 -- name: add_address(address, contact)
 INSERT INTO address (address, contact) VALUES (:address, :contact) ON CONFLICT DO NOTHING;
