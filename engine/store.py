@@ -866,7 +866,7 @@ class Store:
             case "item":
                 self.database.change("erase_item", id=mention.id)
             case "alert":
-                self.database.change("end_alert", id=mention.id)
+                self.database.change("drop_alert", id=mention.id)
 
     def erase_reasons(self, word: str) -> None:
         """Why somebody else waits, where that names a person ("lee@acme.example was asked on …")."""

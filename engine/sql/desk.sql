@@ -20,6 +20,9 @@ UPDATE alert SET tries = tries + 1, not_before = :not_before WHERE id = :id AND 
 -- name: put_off_alert(id, tries, not_before)
 UPDATE alert SET not_before = :not_before WHERE id = :id AND tries = :tries;
 
+-- name: drop_alert(id)
+DELETE FROM alert WHERE id = :id;
+
 -- name: end_alert(id, tries)
 DELETE FROM alert WHERE id = :id AND tries = :tries;
 
