@@ -118,6 +118,8 @@ def _role(text: str, found: list[Found], index: int) -> str:
     joined = index > 0 and one.start - previous_end <= 14 and (_joins(between) or _joins_cjk(text, one, between))
     if nearest == "through":
         return "last"
+    if is_cjk(text[one.start : one.end]) and book.starts("back_after", after):
+        return "back"  # "8月3日から休暇、8月24日に復帰": the verb stands right behind its day
     if one.first is not None or joined:
         span = text[one.start : one.end] if one.first else between
         return "until" if book.has("range_until", span) else "last"
