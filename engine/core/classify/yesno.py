@@ -25,8 +25,8 @@ GREETING_WORDS_MAX = 4
 UNEXPLAINED_WORDS_MAX = 2
 #: Beside a yes that does say it, in sentences of their own: whoever writes more has something else to say too. More may stand
 #: beside a sentence that affirms all and says hardly anything else: "Yes to all three."
-ELSEWHERE_WORDS_MAX = 8
-ELSEWHERE_WORDS_MAX_IF_PLAIN = 25
+ELSEWHERE_WORDS_MAX = 12
+ELSEWHERE_WORDS_MAX_IF_PLAIN = 30
 #: A denial in fewer words than this takes back whatever stands before it: "Not quite."
 TOLD_WORDS_MIN = 5
 #: In what came of a promise, told in its words, so many other words may stand, or as many as are of the promise.
@@ -63,14 +63,14 @@ def declined(evidence: Evidence) -> str:
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = [hit for hit in evidence.hits("no", words) if not _REASSURES.match(words, hit.end)]
-    nobody = evidence.hits("nobody", words)
-    if nobody and not asks_to_confirm(evidence):  # to "did we keep our promise?" nobody is no answer
-        words = masked(words, nobody)
-        hits = hits or ([] if phrasebook().has("leaves_open", words) else nobody)
-    language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, words)
+    # to "did we keep our promise?" nobody is no answer
+    nobody = [] if asks_to_confirm(evidence) else evidence.hits("nobody", words)
+    rest = masked(words, hits + nobody)
+    hits = hits or ([] if phrasebook().has("leaves_open", rest) else nobody)
+    language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, rest)
     if not language:
         return ""
-    if evidence.says("softening", masked(words, hits)) or _is_about_a_day(evidence) or _offers_instead(evidence):
+    if evidence.says("softening", rest) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
     return f"no:{language}"
 
@@ -95,7 +95,8 @@ def _says_a_day(said: str, evidence: Evidence) -> bool:
 
 def _offers_instead(evidence: Evidence) -> bool:
     """ "I will not introduce you by email. I will walk you over": a sentence beside the no promises something."""
-    return any(evidence.says("future", one) and not evidence.says("no", one) for one in evidence.sentences)
+    told = [masked(one, evidence.hits("idioms", one)) for one in evidence.sentences]
+    return any(evidence.says("future", one) and not evidence.says("no", one) for one in told)
 
 
 def _regrets(evidence: Evidence, words: str) -> str:
@@ -172,7 +173,7 @@ def _says_much_else(evidence: Evidence) -> bool:
     unknown = [(one, _unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
     is_plain = any(_affirms_all(one, evidence) for one in evidence.sentences)
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
-    if any(yes and _says_a_day(one, evidence) for one, _, yes in unknown):
+    if any(yes and _says_a_day(masked(one, evidence.hits("idioms", one)), evidence) for one, _, yes in unknown):
         return True  # "Confirmed for Thursday"
     return sum(count for _, count, yes in unknown if not yes) > most
 
@@ -230,7 +231,7 @@ def _closing_no(evidence: Evidence) -> str:
         last = _LAST_WORD.search(piece.strip())
         if last and _is_flat_no(plain(last[1]), sentence, evidence):
             return phrasebook().find("no_alone", plain(last[1]))[0].language
-        bare = sentence.strip(" .!")
+        bare = masked(sentence, evidence.hits("idioms", sentence)).strip(" .!")
         hit = next((hit for hit in evidence.hits("no_end", bare) if hit.end == len(bare)), None)
         if hit:
             return hit.language
@@ -250,7 +251,8 @@ def _is_flat_no(word: str, sentence: str, evidence: Evidence) -> bool:
 
 def _ends_in_no(evidence: Evidence) -> bool:
     """ "Delivered, yes. Working, no.": a sentence that ends in a no takes the yes back."""
-    last = [one.strip(_DECORATION).rpartition(" ") for one in evidence.sentences]
+    said = [masked(one, evidence.hits("idioms", one)) for one in evidence.sentences]
+    last = [one.strip(_DECORATION).rpartition(" ") for one in said]
     return any(before and _is_a_no(word, evidence) for before, _, word in last)
 
 
