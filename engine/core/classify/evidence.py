@@ -25,6 +25,7 @@ TOPIC_LETTERS_MIN = 3
 #: Kinds of phrases beside which others, of the kind `not_KIND`, say where the same words mean something else.
 MEANT_OTHERWISE = ("yes", "hold", "lead")
 
+_ENDINGS = ("ing", "ed", "es", "s", "e")
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？；])|\n")
 
@@ -181,8 +182,9 @@ def masked(words: str, hits: list[Hit]) -> str:
 
 
 def stem(word: str) -> str:
-    """ "Orders" and "order" are one word."""
-    return word.removesuffix("s")
+    """What "closes", "closed" and "close" have in common."""
+    ending = next((one for one in _ENDINGS if word.endswith(one)), "")
+    return word.removesuffix(ending) if len(word) - len(ending) >= TOPIC_LETTERS_MIN else word
 
 
 def domain_of(address: str) -> str:

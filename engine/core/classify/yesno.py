@@ -15,6 +15,7 @@ _REASSURES = re.compile(r"[^\w.!?·]*(?:\w+[^\w.!?·]+){0,3}·")
 NO_MAX = 14
 #: The last word of a sentence, where a stop parts it from the rest: "I know nobody there, no."
 _LAST_WORD = re.compile(r"[,;:–—-]\s*(\w+)\W*$")
+_DIGITS = re.compile(r"\D+")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 _DECORATION = " .!;:-–…()" + "👍🙏😊🙂✅✔☑💯🎉😀😃😄\ufe0f"
 ALONE_WORDS_MAX = 8
@@ -89,7 +90,7 @@ def _says_a_day(said: str, evidence: Evidence) -> bool:
     days = phrasebook().weekdays
     words = [word.strip(_DECORATION) for word in said.split()]
     return evidence.says("tomorrow", said) is not None or any(
-        len(word) > 3 and (word in days or stem(word) in days) for word in words
+        len(word) > 3 and (word in days or word.removesuffix("s") in days) for word in words
     )
 
 
@@ -145,6 +146,8 @@ def _affirms_all(sentence: str, evidence: Evidence) -> bool:
 
 def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> bool:
     words = masked(sentence, evidence.hits("idioms", sentence))
+    if is_told_beside:
+        words = masked(words, evidence.hits("social", words))
     doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
     book = phrasebook()
     told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
@@ -218,11 +221,14 @@ def _leading_no(evidence: Evidence) -> str:
         or evidence.says("praise")
     ):
         return ""
-    about_it = asks_to_confirm(evidence) and _speaks_of_the_promise(evidence.sentences[0], evidence)
-    if _unexplained(evidence.sentences[0], evidence) > LEADING_WORDS_MAX and not about_it:
-        return ""  # "No, the export was never part of it."
     hit = phrasebook().starts("no_alone", plain(head))
-    return hit.language if hit and hit.end == len(plain(head)) else ""
+    if not hit or hit.end < len(plain(head)):
+        return ""
+    sentence = evidence.sentences[0]
+    about_it = _unexplained(sentence, evidence) <= LEADING_WORDS_MAX or (
+        asks_to_confirm(evidence) and _speaks_of_the_promise(sentence, evidence)
+    )
+    return hit.language if about_it else ""  # "No, the export was never part of it."
 
 
 def _closing_no(evidence: Evidence) -> str:
@@ -320,7 +326,7 @@ def _names_a_day(evidence: Evidence) -> bool:
     words = [word.strip(_DECORATION) for word in evidence.words.split()]
     days = phrasebook().weekdays
     return evidence.says("tomorrow") is not None or any(
-        (word[:1].isdigit() and word not in _numbers_asked(evidence)) or (len(word) > 2 and word in days)
+        (word[:1].isdigit() and not _numbers(word) <= _numbers(evidence.asked)) or (len(word) > 2 and word in days)
         for word in words
     )
 
@@ -328,35 +334,38 @@ def _names_a_day(evidence: Evidence) -> bool:
 def _unaccounted(sentence: str, evidence: Evidence) -> int:
     """How many of its words are unexplained; none where it tells what came of the promise, in its words and with its numbers:
     "Five days, as you said." """
-    words = _unexplained_words(sentence, evidence)
-    others = [word for word in words if stem(word) not in evidence.promised]
-    told = {number for word in sentence.split() if (number := _number(word.strip(_DECORATION)))}
-    known = len(words) - len(others)
-    most = 1 if evidence.says("yes", sentence) else max(known, RESULT_WORDS_MAX)
-    is_result = known and len(others) <= most and told <= _numbers_asked(evidence)
+    unknown = _unknown(sentence, evidence)
+    words = _unexplained_words(unknown, evidence)
+    others = [word for word in words if stem(word) not in evidence.promised and word not in phrasebook().months]
+    known, told = len(words) - len(others), _numbers(unknown)
+    is_result = known and len(others) <= max(known, RESULT_WORDS_MAX) and told <= _numbers(evidence.asked)
+    if evidence.says("yes", sentence) and not told:
+        return len(words)  # "Yes, the open orders are with Bob."
     return 0 if is_result and asks_to_confirm(evidence) else len(words)
 
 
-def _numbers_asked(evidence: Evidence) -> set[str]:
-    return {number for word in evidence.asked.split() if (number := _number(word.strip(_DECORATION)))}
-
-
-def _number(word: str) -> str:
-    """`5` of "5" and of "five"; empty where it is none."""
-    return word if word.isdigit() else str(phrasebook().numbers.get(word, ""))
+def _numbers(text: str) -> set[str]:
+    """The numbers of a text in `plain` form: `5` of "5", "5th" and "five"."""
+    words = (word.strip(_DECORATION) for word in text.split())
+    return {number for word in words if (number := _DIGITS.sub("", word) or str(phrasebook().numbers.get(word, "")))}
 
 
 def _unexplained(sentence: str, evidence: Evidence) -> int:
     """How many words of a sentence are no yes, no praise, no idiom, no greeting, not the rep's name and none of the little words
     of any language."""
-    return len(_unexplained_words(sentence, evidence))
+    return len(_unexplained_words(_unknown(sentence, evidence), evidence))
 
 
-def _unexplained_words(sentence: str, evidence: Evidence) -> list[str]:
+def _unknown(sentence: str, evidence: Evidence) -> str:
+    """A sentence without its phrases of yes, praise and idioms; nothing is left of a greeting."""
     if _is_greeting(sentence) and not evidence.says("yes", sentence):
-        return []
+        return ""
     known = [hit for kind in ("yes", "yes_alone", "praise", "idioms") for hit in evidence.hits(kind, sentence)]
-    words = [word.strip(_DECORATION) for word in masked(sentence, known).replace("·", " ").split()]
+    return masked(sentence, known).replace("·", " ")
+
+
+def _unexplained_words(unknown: str, evidence: Evidence) -> list[str]:
+    words = [word.strip(_DECORATION) for word in unknown.split()]
     explained = phrasebook().stop_words.keys() | evidence.rep_names
     return [word for word in words if len(word) > 1 and not word.isdigit() and word not in explained]
 
