@@ -59,7 +59,7 @@ def restore(backup: Path, url: str, now: datetime) -> Path | None:
         try:
             _refuse_full(target, url)
             copy_all(source, target)
-            Store(target).set_setting(RESTORED, str(micros(now)))
+            _doubt(Store(target), now)
         finally:
             source.close()
             target.close()
@@ -68,12 +68,19 @@ def restore(backup: Path, url: str, now: datetime) -> Path | None:
     fresh.write_bytes(backup.read_bytes())
     fresh.chmod(0o600)
     store = Store(open_database(str(fresh)))
-    store.set_setting(RESTORED, str(micros(now)))
+    _doubt(store, now)
     store.database.connection.execute("PRAGMA journal_mode=DELETE")
     store.close()
     old = _set_aside(Path(url), now)
     os.replace(fresh, url)
     return old
+
+
+def _doubt(store: Store, now: datetime) -> None:
+    """What was tried before the backup is in doubt at once, and what is due by now when it is its turn (`outbox.claim`)."""
+    with store.transaction():
+        store.set_setting(RESTORED, str(micros(now)))
+        store.doubt_tried("the store was restored: it may have gone out since the backup")
 
 
 def _set_aside(file: Path, now: datetime) -> Path | None:

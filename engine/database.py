@@ -43,12 +43,25 @@ class Unusable(Exception):
 
 
 class Crossed(Unusable):
-    """PostgreSQL ended this transaction because it and another waited for each other; it is rolled back, and goes through when it
-    is carried out anew."""
+    """PostgreSQL ended this transaction because of what others did meanwhile; it is rolled back, and goes through when it is
+    carried out anew."""
 
 
-#: SQLSTATE of a deadlock, and of a serialization failure (PostgreSQL 17, appendix A).
-CROSSED = ("40P01", "40001")
+#: SQLSTATE of a deadlock, a serialization failure, a lock that was not to be had, and a session that stood still inside a
+#: transaction (PostgreSQL 17, appendix A).
+CROSSED = ("40P01", "40001", "55P03", "25P03")
+#: ... and of a statement whose table was changed since it was prepared, by a newer version: a new connection knows it as it is.
+OUTDATED = "0A000"
+#: A machine that vanishes or stands still inside a transaction holds up the others for no longer than a lease lasts
+#: (https://www.postgresql.org/docs/17/runtime-config-client.html, https://www.postgresql.org/docs/17/libpq-connect.html).
+SESSION = "SET idle_in_transaction_session_timeout = '8s'; SET lock_timeout = '15s'"
+SOCKET: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ def postgresql() -> Dialect:
     def statement(text: str) -> str:
         return _TOKEN.sub(lambda m: m[1] or f"%({m[2]})s", text.replace("%", "%%"))
 
-    lock = f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+    lock = f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
     return Dialect("BEGIN", lock, psycopg.IntegrityError, psycopg.Error, statement, str)
 
 
@@ -162,7 +175,10 @@ class Database:
             return Conflict(str(error))
         if not isinstance(error, self.dialect.broken):
             return error
-        kind = Crossed if getattr(error, "sqlstate", None) in CROSSED else Unusable
+        state = getattr(error, "sqlstate", None)
+        if state == OUTDATED:
+            self.connection.close()
+        kind = Crossed if state in (*CROSSED, OUTDATED) else Unusable
         return kind(str(error).strip())
 
     def _execute(self, statement: str, values: Mapping[str, object], take: Callable[[Any], T]) -> T:
@@ -294,7 +310,11 @@ def _empty() -> bytes:
 def _open_postgresql(url: str) -> Database:
     import psycopg
 
-    connect = functools.partial(psycopg.connect, url, autocommit=True)
+    def connect() -> Any:
+        connection = psycopg.connect(url, autocommit=True, **SOCKET)
+        connection.execute(SESSION)
+        return connection
+
     try:
         return Database(connect(), postgresql(), connect)
     except psycopg.Error as error:

@@ -3,6 +3,8 @@ enrollment comes through `happen`; what spreads to others of that person, or beg
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -62,6 +64,7 @@ from engine.installation import Installation
 from engine.letters import holds, recipient_of, words
 from engine.standing import capped, known_or_new, standing
 
+ID_DIGITS = 24
 FORBIDDEN_TRIES = timedelta(days=30)
 NEXT_DAY = timedelta(days=1)
 LATE = timedelta(days=1)
@@ -405,7 +408,7 @@ def _begin_child(
     place = inst.place(contact, parent.rep)
     after = inst.config.rest if start.rest else start.after
     at = inst.config.calendar.add(now, after, place) if after else now
-    id = inst.store.new_id()
+    id = _child_id(inst, parent, sequence, contact, kept.get("prospect"))
     message = inst.store.inbound_message(cause) if cause else None
     threads = {"inherit": parent.thread, "answer": message.thread if message else ""}
     child = Enrollment(
@@ -436,6 +439,19 @@ def _begin_child(
     if not after:
         begin(inst, child, now, cause)
     return child
+
+
+def _child_id(inst: Installation, parent: Enrollment, sequence: Sequence, contact: Contact, prospect: Any) -> str:
+    """A function of what it is and how many there were before it: where a backup was restored and an answer is heard again, what
+    it starts has the same id, and its emails the same Message-IDs as those that went out."""
+    key = prospect_key(prospect)
+    before = [
+        e
+        for e in inst.store.enrollments_of(contact.id)
+        if e.sequence == sequence.key and prospect_key(e.variables.get("prospect")) == key
+    ]
+    what = [parent.root, contact.email, sequence.key, key, len(before)]
+    return hmac.digest(inst.key, json.dumps(["enrollment", *what]).encode(), "sha256").hex()[:ID_DIGITS]
 
 
 def referral_id(inst: Installation, parent: Enrollment, prospect: Any) -> str:

@@ -103,6 +103,9 @@ def claim(
         worded = _worded(inst, ready, now)
         if worded is None:
             continue
+        if copy := inst.store.own_copy(worded.message_id):
+            _was_sent(inst, worded, copy, now)
+            continue
         if _may_have_gone(inst, worded):
             _doubt(inst, worded, now)
             continue
@@ -132,6 +135,15 @@ def _may_have_gone(inst: Installation, message: OutboxMessage) -> bool:
     looked for already has a token."""
     restored = inst.store.setting("restored_at")
     return restored is not None and message.token == 0 and message.due_at <= instant(int(restored))
+
+
+def _was_sent(inst: Installation, message: OutboxMessage, copy: tuple[str, datetime], now: datetime) -> None:
+    """It lies in the mailbox already: sent by another copy of this store, or by this one before it was restored."""
+    folder, at = copy
+    with inst.store.transaction():
+        frozen = inst.store.freeze(message)
+        if frozen and inst.store.doubt_claim(frozen, f"it is in {folder} already"):
+            settle(inst, frozen, True, now, f"found in {folder}: another copy of this store has sent it", at)
 
 
 def _doubt(inst: Installation, message: OutboxMessage, now: datetime) -> None:
@@ -392,15 +404,23 @@ def reclaim(inst: Installation, address: str, now: datetime) -> list[OutboxMessa
     return lost
 
 
-def settle(inst: Installation, message: OutboxMessage, went_out: bool, now: datetime, evidence: str) -> bool:
-    """A doubt ends: by evidence or by the rep's word. False when it was settled before."""
+def settle(
+    inst: Installation,
+    message: OutboxMessage,
+    went_out: bool,
+    now: datetime,
+    evidence: str,
+    sent_at: datetime | None = None,
+) -> bool:
+    """A doubt ends: by evidence or by the rep's word. `sent_at` (UTC) is when it went out, where that is known: what follows is
+    counted from it. False when it was settled before."""
     with inst.store.transaction():
         if went_out:
-            at = message.deadline or now
+            at = sent_at or message.deadline or now
             if not inst.store.record_sent(message, min(at, now), evidence):
                 return False
             _tell(inst, message, now, "sent", f"{message.step} to {message.recipient} went out: {evidence}")
-            happen(inst, message.enrollment, Done(message.step, now, emailed=True), now)
+            happen(inst, message.enrollment, Done(message.step, min(sent_at or now, now), emailed=True), now)
             contacted(inst, message, now)
             return True
         if not inst.store.again(message, now, evidence):
@@ -420,7 +440,8 @@ def look(inst: Installation, message: OutboxMessage, folder: str | None, files_s
     """What a search for a doubtful message in Sent and All Mail has shown at `now` (UTC). Absence proves something only where the
     server files Sent by itself (`files_sent`), and only twice with 15 minutes between."""
     if folder:
-        settle(inst, message, True, now, f"found in {folder}")
+        copy = inst.store.own_copy(message.message_id)
+        settle(inst, message, True, now, f"found in {folder}", copy[1] if copy else None)
         return
     seen = f"absent {message.id} {message.token}"  # of this attempt: what was absent before it proves nothing
     with inst.store.transaction():

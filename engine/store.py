@@ -430,6 +430,10 @@ class Store:
             )
         )
 
+    def doubt_tried(self, note: str) -> int:
+        """What was tried before a backup that was restored may have gone out since; returns how many."""
+        return self.database.change("doubt_tried", note=note)
+
     def reclaim(self, message: OutboxMessage, now: datetime, note: str) -> bool:
         """False when its body has begun meanwhile."""
         at = micros(now)
@@ -541,6 +545,11 @@ class Store:
             decision=message.decision,
             settled_at=message.settled_at and micros(message.settled_at),
         )
+
+    def own_copy(self, message_id: str) -> tuple[str, datetime] | None:
+        """(folder, when) of a copy with that Message-ID in a rep's mailbox, of which nothing was known when it was read."""
+        row = self.database.row("own_copy", message_id=message_id)
+        return (row["folder"], instant(row["at"])) if row else None
 
     def settle_inbound(self, contact: str, enrollment: str, now: datetime) -> int:
         return self.database.change("settle_inbound", contact=contact, enrollment=enrollment, now=micros(now))

@@ -10,12 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from office import DANA, LEE, Office, fresh_schema
+from office import DANA, LEE, Office, fresh_schema, library
 
 from engine import copies, outbox
-from engine.core.model import OutboxState
+from engine.core.model import OutboxMessage, OutboxState
 from engine.database import open_database
 from engine.errors import UserError
+from engine.smtp import Deferred
 from engine.store import Store, open_store
 
 
@@ -163,3 +164,113 @@ def test_a_postgresql_store_is_backed_up_into_a_file(office: Office, tmp_path: P
         copies.migrate_store(str(tmp_path / "whoelse.db"), url, office.now)
         copies.back_up(url, tmp_path / "copy.db", office.now)
         assert contents(url) == contents(str(tmp_path / "copy.db"))
+
+
+# --- what happened between the backup and the loss -------------------------------------------------------------------
+
+QUICK = """
+name: Quick
+kind: touch
+to: client
+window: always
+steps:
+  - {id: first, email: hello, late: send}
+  - {id: second, wait: 1 day, email: again, late: send}
+  - {id: third, wait: 1 day, email: last, late: send}
+when:
+  named: {start: intro, goto: third}
+"""
+
+
+class Lost:
+    """An office whose store is lost some time after its backup, and restored."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url, self.folder = str(folder / "whoelse.db"), folder
+        self.books = library({"quick": QUICK})
+        self.here = Office(open_store(self.url), folder, books=self.books)
+
+    def back_up(self) -> None:
+        copies.back_up(self.url, self.folder / "copy.db", self.here.now)
+
+    def restored(self) -> Office:
+        self.sent = self.here.store.outbox_in(OutboxState.SENT)
+        self.here.store.close()
+        copies.restore(self.folder / "copy.db", self.url, self.here.now)
+        now = self.here.now + timedelta(minutes=5)
+        self.here = Office(open_store(self.url), self.folder, books=self.books)
+        self.here.now = now
+        for address in self.here.epochs:
+            epoch = self.here.store.lease(address, "test", now, now + timedelta(days=99))
+            assert epoch is not None
+            self.here.epochs[address] = epoch
+        return self.here
+
+    def read_sent(self) -> None:
+        """The copies in Sent that the restored store does not know are read again."""
+        known = {m.message_id for m in self.here.store.outbox_in(OutboxState.SENT)}
+        for message in self.sent:
+            if message.message_id not in known:
+                self.here.receive(message.raw, folder="Sent", kind="sent", received_at=message.sent_at)
+
+    def twice(self, again: list[OutboxMessage]) -> set[str]:
+        return {m.message_id for m in self.sent} & {m.message_id for m in again}
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Iterator[Lost]:
+    there = Lost(tmp_path)
+    yield there
+    there.here.store.close()
+
+
+def test_what_was_put_off_before_a_backup_is_in_doubt_once_it_is_restored(lost: Lost) -> None:
+    lost.here.enroll(DANA, "quick")
+    lost.here.work(Deferred(451, "4.7.1 greylisted"))
+    lost.back_up()
+    lost.here.later(minutes=10)
+    assert [m.step for m in lost.here.work()] == ["first"]
+    there = lost.restored()
+    assert there.work() == []
+    assert [m.step for m in there.store.outbox_in(OutboxState.IN_DOUBT)] == ["first"]
+
+
+@pytest.mark.parametrize("sent_is_read", [True, False])
+def test_of_several_emails_that_went_out_since_a_backup_none_goes_out_again(lost: Lost, sent_is_read: bool) -> None:
+    lost.here.enroll(DANA, "quick")
+    lost.here.work()
+    lost.back_up()
+    lost.here.run(days=3)
+    assert [m.step for m in lost.here.store.outbox_in(OutboxState.SENT)] == ["first", "second", "third"]
+    there = lost.restored()
+    if sent_is_read:
+        lost.read_sent()
+    tried = there.work()
+    for _ in range(30):
+        lost.read_sent()
+        for doubt in there.store.outbox_in(OutboxState.IN_DOUBT):
+            outbox.look(there.inst, doubt, "Sent", True, there.now)
+        tried += there.run(hours=12)
+    assert lost.twice(tried) == set()
+    sent = {m.step: m.sent_at for m in there.store.outbox_in(OutboxState.SENT)}
+    assert sent.keys() == {"first", "second", "third"}
+    assert not sent_is_read or sent == {m.step: m.sent_at for m in lost.sent}
+
+
+def test_an_answer_that_is_heard_again_sends_nothing_again(lost: Lost) -> None:
+    lost.here.enroll(DANA, "quick")
+    (first,) = lost.here.work()
+    lost.back_up()
+    answer = lost.here.mail("Talk to Barry Jones at North, barry@north.test.", to=first)
+    lost.here.receive(answer)
+    lost.here.run(days=3)
+    assert len(lost.here.store.outbox_in(OutboxState.SENT)) > 2
+    there = lost.restored()
+    lost.read_sent()
+    there.receive(answer)
+    tried = there.work()
+    for _ in range(30):
+        tried += there.run(hours=12)
+    assert lost.twice(tried) == set()
+    assert {(m.enrollment, m.step) for m in tried} & {(m.enrollment, m.step) for m in lost.sent} == set()
+    assert {(m.recipient, m.text) for m in tried} & {(m.recipient, m.text) for m in lost.sent} == set()

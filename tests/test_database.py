@@ -402,6 +402,7 @@ def test_who_only_looks_does_not_wait_behind_a_writer(tmp_path: Path, monkeypatc
 #: Reports, lists, `export` and `forget` are about everything, and asked by a person and not for every email.
 FILES_OF_A_PERSON = ("reports.sql", "privacy.sql")
 MAY_READ_A_TABLE = {
+    "doubt_tried",
     "all_enrollments", "count_enrollments", "contacts", "clients", "referrers", "referrals", "recent_inbound", "outbox_in",
     "suppressions",
 }  # fmt: skip

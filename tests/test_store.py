@@ -1176,6 +1176,22 @@ def test_after_a_restore_what_was_frozen_is_in_doubt_before_it_was_sent(store: S
     assert [m.state for m in store.outbox_of(of.id)] == [OutboxState.IN_DOUBT]
 
 
+def test_after_a_restore_what_was_tried_before_the_backup_is_in_doubt(store: Store, queued: Any) -> None:
+    of, message, _ = queued
+    assert store.doubt_tried("the store was restored") == 0
+    store.release_claim(frozen(store, of, message), MONDAY, 1, "4xx")
+    assert store.doubt_tried("the store was restored") == 1
+    assert [m.state for m in store.outbox_of(of.id)] == [OutboxState.IN_DOUBT]
+
+
+def test_a_copy_that_was_read_when_nothing_was_known_of_it_is_found_by_its_id(store: Store) -> None:
+    for rule in ("own:sent", "reply"):
+        assert store.add_inbound(inbound(rule, message_id=f"<{rule}@demo.test>", rule=rule, arrived_at=MONDAY - DAY))
+    assert store.own_copy("<own:sent@demo.test>") == ("INBOX", MONDAY - DAY)
+    assert store.own_copy("<reply@demo.test>") is None
+    assert store.own_copy("") is None
+
+
 def test_a_folder_that_is_made_later_counts_from_when_the_mailbox_was_first_seen(store: Store) -> None:
     assert store.mailbox_since(SAM) is None
     store.save_position(SAM, "INBOX", 1, 5, MONDAY)

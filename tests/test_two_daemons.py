@@ -3,10 +3,12 @@ stops the one there, lets the other go as far as it can, and looks at what came 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,20 @@ import office
 import psycopg
 import pytest
 from mailboxes import PATIENCE_SECONDS
-from office import BARRY_PERSON, DANA, LEE, MONDAY, Office, fresh_schema
+from office import BARRY_PERSON, DANA, LEE, MONDAY, SAM, Office, fresh_schema
 
-from engine import decisions, edits, enrollments, inbox
+from engine import copies, database, decisions, edits, enrollments, inbox
 from engine.clock import JumpClock
 from engine.core.model import Enrollment, Person, State
-from engine.daemon import Daemon
+from engine.daemon import LEASE, Daemon
 from engine.database import Crossed
 from engine.installation import Installation
 from engine.library import pack
 from engine.store import open_store
 
 pytestmark = pytest.mark.real
+#: More often than the driver asks before it prepares a statement.
+PREPARED = 8
 
 
 @dataclass
@@ -198,3 +202,37 @@ def test_a_daemon_takes_up_what_was_applied_before_it_decides(two: Two, daemon: 
     begun = here.enroll(DANA, "fresh")
     daemon._patiently(lambda inst: enrollments.advance(inst, here.now))
     assert [row.step for row in here.rows(begun)] == ["first"], "and it is not stopped as removed"
+
+
+def test_a_daemon_works_on_while_a_newer_version_migrates(two: Two, daemon: Daemon) -> None:
+    """What it has asked so often that the driver keeps it prepared is asked of tables that have changed."""
+    here = two.here
+    nudge = here.enroll(DANA)
+
+    def look(inst: Installation) -> list[str]:
+        inst.store.queued(SAM, MONDAY)
+        found = inst.store.enrollment(nudge.id)
+        return [found.sequence if found else "", *(row.step for row in inst.store.outbox_of(nudge.id))]
+
+    for _ in range(PREPARED):
+        daemon._patiently(look)
+    with psycopg.connect(two.url, autocommit=True) as newer:
+        for table in copies.tables(here.store.database):
+            newer.execute(f"ALTER TABLE {table} ADD COLUMN from_later TEXT")
+    assert daemon._patiently(look) == ["nudge"]
+    assert daemon._patiently(lambda inst: enrollments.advance(inst, MONDAY)) == 1
+    assert daemon._patiently(look) == ["nudge", "first"]
+
+
+def test_one_that_stands_still_inside_a_transaction_holds_up_nobody(
+    two: Two, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = re.search(r"session_timeout = '(\d+)s'", database.SESSION)
+    assert asked and timedelta(seconds=int(asked[1])) < LEASE
+    monkeypatch.setattr(database, "SESSION", database.SESSION.replace(f"{asked[1]}s", "200ms"))
+    nudge, frozen = two.here.enroll(DANA), open_store(two.url)
+    with pytest.raises(Crossed), frozen.transaction():
+        frozen.enrollment(nudge.id, lock=True)
+        assert daemon._patiently(lambda inst: enrollments.advance(inst, MONDAY)) == 1
+        frozen.enrollment(nudge.id, lock=True)
+    frozen.close()

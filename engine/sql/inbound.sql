@@ -10,6 +10,11 @@ RETURNING id;
 -- In whatever mailbox: a message to two reps is one message.
 SELECT * FROM inbound WHERE message_id = :message_id AND digest = :digest ORDER BY id;
 
+-- name: own_copy(message_id)
+-- A copy of an email of ours that was read when nothing was known of it: another copy of this store has sent it.
+SELECT folder, coalesce(arrived_at, received_at) AS at FROM inbound
+WHERE message_id = :message_id AND message_id <> '' AND rule LIKE 'own:%' ORDER BY at LIMIT 1;
+
 -- name: inbound_message(id)
 SELECT * FROM inbound WHERE id = :id;
 

@@ -200,6 +200,10 @@ SELECT min(at) AS at FROM (
   FROM outbox o JOIN mailbox m ON m.address = o.mailbox WHERE o.state = 'queued'
 ) AS due;
 
+-- name: doubt_tried(note)
+-- In a store that was restored: what had been tried by then may have gone out since.
+UPDATE outbox SET state = 'in_doubt', note = :note WHERE state IN ('queued', 'claimed') AND token > 0;
+
 -- name: doubt_claim(id, token, note)
 -- Frozen, and not sent before it was looked for.
 UPDATE outbox SET state = 'in_doubt', note = :note WHERE id = :id AND token = :token AND state = 'claimed'
