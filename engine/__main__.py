@@ -49,6 +49,8 @@ def explanation(error: Exception) -> tuple[str, int] | None:
     match error:
         case Unusable():
             return clean(f"whoelse: {explained(error)}"), NO
+        case Conflict() if "was moved to" in str(error):  # the file refuses it by itself (copies.py)
+            return f"whoelse: {error}", NO
         case Conflict():
             return f"whoelse: another program changed the same thing at this moment ({error}); try again", NO
         case RenderError():

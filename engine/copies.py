@@ -21,6 +21,8 @@ ROWS_AT_ONCE = 1_000
 #: The others refer to these.
 FIRST = ("contact", "enrollment")
 RESTORED, MOVED = "restored_at", "moved_to"
+#: In the new store, until the old one is marked: where what it holds comes from. It is nobody's store until then.
+ARRIVING = "arriving_from"
 
 
 def is_file(url: str) -> bool:
@@ -37,6 +39,7 @@ def back_up(url: str, target: Path, now: datetime) -> int:
     unfinished.unlink(missing_ok=True)
     source, copy = open_database(url), open_database(str(unfinished))
     try:
+        refuse_moved(Store(source))
         rows = copy_all(source, copy)
         Store(copy).set_setting("backed_up_at", str(micros(now)))
         copy.connection.execute("PRAGMA journal_mode=DELETE")
@@ -95,34 +98,59 @@ def _set_aside(file: Path, now: datetime) -> Path | None:
 
 
 def verify(backup: Path) -> None:
-    """Raises UserError where a file is no whole backup of ours."""
+    """Raises UserError where a file is no whole backup of ours, or a store that was moved elsewhere."""
     if not backup.is_file():
         raise UserError(f"there is no file {backup}", remedy="name a file that whoelse backup wrote")
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{backup}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(_look_into(backup)) as connection:
             (said,) = connection.execute("PRAGMA quick_check").fetchone()
             known = connection.execute("SELECT count(*) FROM migration").fetchone()
     except sqlite3.Error as error:
         raise UserError(f"{backup} is no backup: {error}", remedy="name a file that whoelse backup wrote") from error
     if said != "ok" or not known:
         raise UserError(f"{backup} is damaged: {said}", remedy="take an older backup")
+    refuse_moved_file(backup)
 
 
 def migrate_store(url: str, target: str, now: datetime) -> int:
     """Carries a SQLite store over to an empty PostgreSQL database; the caller holds its lock. Returns the rows copied.
 
-    The old file stays, marked: no daemon runs on it any more. Raises UserError where it is not possible."""
+    Nobody writes to the old file while it is copied, and it takes no more writes afterwards, not even of who has it open already.
+    Never are both stores live: the new one is none until the old one is marked. What stopped in between is finished by the same
+    call again. Raises UserError where it is not possible."""
     if not is_file(url) or is_file(target):
         raise UserError("a store moves from a SQLite file to postgresql://…", remedy="whoelse migrate-store --help")
     source, copy = open_database(url), open_database(target)
+    here = str(Path(url).resolve())
     try:
-        _refuse_full(copy, target)
-        rows = copy_all(source, copy)
-        Store(source).set_setting(MOVED, f"a PostgreSQL database on {now:%Y-%m-%d}")
+        if Store(copy).setting(ARRIVING) != here:
+            refuse_moved(Store(source))
+            _refuse_full(copy, target)
+        if Store(source).setting(MOVED) is None:
+            _carry_over(source, copy, here, now)
+        Store(copy).drop_setting(ARRIVING)
+        return sum(_count(copy, table) for table in tables(copy))
     finally:
         source.close()
         copy.close()
-    return rows
+
+
+def _carry_over(source: Database, copy: Database, here: str, now: datetime) -> None:
+    """The copy is committed first, as nobody's store, then the mark."""
+    where = f"a PostgreSQL database on {now:%Y-%m-%d}"
+    with source.transaction():
+        with copy.transaction():
+            for table in reversed(tables(copy)):  # of an attempt that stopped before the mark
+                copy.connection.execute(f"DELETE FROM {table}")
+            _copy_tables(source, copy)
+            Store(copy).set_setting(ARRIVING, here)
+        Store(source).set_setting(MOVED, where)
+        for table in tables(source):
+            for verb in ("INSERT", "UPDATE", "DELETE"):
+                refusal = f"SELECT RAISE(ABORT, '{moved(where)}')"
+                source.connection.execute(
+                    f"CREATE TRIGGER moved_{table}_{verb} BEFORE {verb} ON {table} BEGIN {refusal}; END"
+                )
 
 
 def _refuse_full(target: Database, url: str) -> None:
@@ -130,10 +158,30 @@ def _refuse_full(target: Database, url: str) -> None:
         raise UserError("that database is not empty", remedy="create a new one (createdb NAME) and name it")
 
 
+def moved(where: str) -> UserError:
+    """What everybody is told who would use a store that is one no more."""
+    return UserError(f"this store was moved to {where}", remedy="name the new one under `store:` in the config")
+
+
 def refuse_moved(store: Store) -> None:
-    """Raises UserError where the store was carried over elsewhere: two copies must never both send."""
+    """Raises UserError where the store was carried over elsewhere, or is not yet here: two copies must never both send."""
     if where := store.setting(MOVED):
-        raise UserError(f"this store was moved to {where}", remedy="name the new one under `store:` in the config")
+        raise moved(where)
+    if file := store.setting(ARRIVING):
+        raise UserError(
+            f"the move of {file} into this store was not finished", remedy="whoelse migrate-store once more"
+        )
+
+
+def refuse_moved_file(file: Path) -> None:
+    """The same of a file that is not to be touched; one that cannot be read was not moved. Raises UserError."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_look_into(file)) as connection:
+        for (where,) in connection.execute("SELECT value FROM setting WHERE name = ?", (MOVED,)):
+            raise moved(where)
+
+
+def _look_into(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{file}?mode=ro", uri=True)
 
 
 def refuse_damaged(store: Store) -> None:
@@ -147,11 +195,15 @@ def refuse_damaged(store: Store) -> None:
 
 def copy_all(source: Database, target: Database) -> int:
     """Every row of every table, read in one moment and written in one transaction. Raises Unusable."""
-    rows = 0
     with _one_moment(source), target.transaction():
-        for table in tables(source):
-            rows += _copy_table(source, target, table)
-            assert _count(source, table) == _count(target, table), table
+        return _copy_tables(source, target)
+
+
+def _copy_tables(source: Database, target: Database) -> int:
+    rows = 0
+    for table in tables(source):
+        rows += _copy_table(source, target, table)
+        assert _count(source, table) == _count(target, table), table
     return rows
 
 

@@ -42,13 +42,16 @@ def explained(error: Unusable) -> UserError:
 
 
 def open_store(config: Config) -> Store:
-    """The store of the config, made when it is not there yet. Raises UserError where it cannot be used."""
+    """The store of the config, made when it is not there yet. Raises UserError where it cannot be used, or was moved elsewhere."""
+    from engine.copies import refuse_moved
     from engine.store import open_store as opened
 
     try:
-        return opened(config.store)
+        store = opened(config.store)
+        refuse_moved(store)
     except Unusable as error:
         raise explained(error) from error
+    return store
 
 
 def lint_library(config: Config, library: Library, problems: list[Problem]) -> list[Problem]:

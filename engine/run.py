@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine.clock import RealClock
 from engine.config import Config
-from engine.copies import refuse_damaged, refuse_moved
+from engine.copies import refuse_damaged
 from engine.daemon import Daemon, log
 from engine.errors import UserError
 from engine.project import open_installation
@@ -33,7 +33,6 @@ def run(config: Config, *, once: bool = False, log_format: str = "text") -> int:
     clock = RealClock()
     with only_one(config.store):
         inst = open_installation(config, os.environ, clock.now(), log.info)
-        refuse_moved(inst.store)
         refuse_damaged(inst.store)
         inst.store.close()
         return asyncio.run(_run(Daemon(config, clock, inst.key, inst.library), once))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from office import DANA, LEE, Office, fresh_schema, library
+from office import DANA, LEE, MONDAY, Office, fresh_schema, library
 
 from engine import copies, outbox
+from engine.__main__ import main
 from engine.core.model import OutboxMessage, OutboxState
-from engine.database import open_database
+from engine.database import Conflict, Unusable, open_database
 from engine.errors import UserError
 from engine.smtp import Deferred
 from engine.store import Store, open_store
@@ -144,18 +149,136 @@ def test_a_file_that_is_no_backup_is_refused_and_the_store_stays(
     assert (tmp_path / "whoelse.db").read_bytes() == before
 
 
+@pytest.fixture
+def new_home(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with fresh_schema(postgres_url) as url:
+        yield url
+
+
+def is_live(url: str) -> bool:
+    """Whether a command or a daemon would work on it."""
+    store = Store(open_database(url))
+    try:
+        copies.refuse_moved(store)
+    except UserError:
+        return False
+    finally:
+        store.close()
+    return True
+
+
 @pytest.mark.real
 def test_a_running_installation_is_carried_over_to_postgresql_whole(
-    office: Office, tmp_path: Path, postgres_url: str
+    office: Office, tmp_path: Path, new_home: str
 ) -> None:
     file = str(tmp_path / "whoelse.db")
+    copies.migrate_store(file, new_home, office.now)
+    assert contents(new_home) == contents(file)
+    assert is_live(new_home) and not is_live(file)
+
+
+@pytest.mark.real
+def test_what_is_written_while_a_store_moves_is_in_the_new_one_or_refused(
+    office: Office, tmp_path: Path, new_home: str
+) -> None:
+    """Another command has the file open already; whatever it was told is kept, is in the new store."""
+    file, kept = str(tmp_path / "whoelse.db"), list[str]()
+    begun = threading.Event()
+
+    def opt_out() -> None:
+        store = open_store(file)
+        with pytest.raises(Conflict, match="was moved to"):
+            for number in range(1_000_000):
+                store.suppress(f"p{number}@acme.test", "by hand", office.now)
+                kept.append(f"p{number}@acme.test")
+                begun.set()
+        store.close()
+
+    command = threading.Thread(target=opt_out, daemon=True)
+    command.start()
+    assert begun.wait(60)
+    copies.migrate_store(file, new_home, office.now)
+    command.join(60)
+    assert not command.is_alive()
+    store = Store(open_database(new_home))
+    assert [address for address in kept if not store.suppressed(address)] == []
+    store.close()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("died", ["in the copy", "before the mark", "behind the mark"])
+def test_a_move_that_died_is_finished_by_the_same_command_and_never_are_both_live(
+    office: Office, tmp_path: Path, new_home: str, monkeypatch: pytest.MonkeyPatch, died: str
+) -> None:
+    file = str(tmp_path / "whoelse.db")
+
+    def dies(point: str, verb: Callable[..., Any]) -> Callable[..., Any]:
+        def either(self: Any, name: str, *values: Any) -> Any:
+            if name == point:
+                raise Unusable("the machine stopped")
+            return verb(self, name, *values)
+
+        return either
+
+    with monkeypatch.context() as patched:
+        point = {"in the copy": copies.ARRIVING, "before the mark": copies.MOVED, "behind the mark": copies.ARRIVING}
+        verb = "drop_setting" if died == "behind the mark" else "set_setting"
+        patched.setattr(Store, verb, dies(point[died], getattr(Store, verb)))
+        with pytest.raises(Unusable):
+            copies.migrate_store(file, new_home, office.now)
+    assert [is_live(file), is_live(new_home)] == [died != "behind the mark", died == "in the copy"]
+    if died != "behind the mark":
+        office.store.suppress(LEE, "by hand", office.now)  # the old one is still the store
+    copies.migrate_store(file, new_home, office.now)
+    assert contents(new_home) == contents(file)
+    assert is_live(new_home) and not is_live(file)
+
+
+@pytest.mark.real
+def test_a_store_that_was_moved_is_neither_moved_again_nor_backed_up_nor_restored(
+    office: Office, tmp_path: Path, new_home: str, postgres_url: str
+) -> None:
+    file = tmp_path / "whoelse.db"
+    copies.back_up(str(file), tmp_path / "earlier.db", office.now)
+    copies.migrate_store(str(file), new_home, office.now)
+    with fresh_schema(postgres_url) as other, pytest.raises(UserError, match="was moved to"):
+        copies.migrate_store(str(file), other, office.now)
+    with pytest.raises(UserError, match="was moved to"):
+        copies.back_up(str(file), tmp_path / "copy.db", office.now)
+    with pytest.raises(UserError, match="was moved to"):
+        copies.restore(file, str(tmp_path / "elsewhere.db"), office.now)
+    with pytest.raises(UserError, match="not empty"):
+        copies.migrate_store(str(tmp_path / "earlier.db"), new_home, office.now)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "command",
+    [
+        "suppress x@acme.example", "status", "tasks", "run --once", "pause --all", "export dana@acme.test",
+        "backup copy.db", "restore earlier.db",
+    ],
+)  # fmt: skip
+def test_no_command_works_on_a_store_that_was_moved(
+    moved_project: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(moved_project)
+    before = contents("whoelse.db")
+    assert main(command.split()) == 1
+    assert re.search("was moved to a PostgreSQL database .*; name the new one under `store:`", capsys.readouterr().err)
+    assert contents("whoelse.db") == before
+
+
+@pytest.fixture(scope="module")
+def moved_project(first_project: Path, tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Path]:
+    """A project whose store was carried over, while its config still names the old file."""
+    folder = tmp_path_factory.mktemp("moved") / "project"
+    shutil.copytree(first_project, folder)
+    copies.back_up(str(folder / "whoelse.db"), folder / "earlier.db", MONDAY)
     with fresh_schema(postgres_url) as url:
-        copies.migrate_store(file, url, office.now)
-        assert contents(url) == contents(file)
-        with pytest.raises(UserError, match="was moved"):
-            copies.refuse_moved(Store(open_database(file)))
-        with pytest.raises(UserError, match="not empty"):
-            copies.migrate_store(file, url, office.now)
+        copies.migrate_store(str(folder / "whoelse.db"), url, MONDAY)
+        yield folder
 
 
 @pytest.mark.real

@@ -41,11 +41,13 @@ def backup(file: Path, config: Path) -> None:
 def restore(file: Path, config: Path) -> None:
     """Put the backup FILE in place of the store. The old file is kept aside. Whatever may have gone out since the backup is
     looked for in the mailbox before it is sent; what cannot be proven waits in `whoelse doubts`."""
+    from engine.copies import refuse_moved_file
     from engine.copies import restore as put_back
     from engine.run import only_one
 
     loaded = configuration(config)
     with only_one(loaded.store):
+        refuse_moved_file(Path(loaded.store))
         old = put_back(file, loaded.store, now())
     say(f"{file} is the store now." + (f" The old one is {old}." if old else ""))
     say("What may have gone out since is looked for before it is sent (whoelse doubts).")
@@ -60,7 +62,7 @@ def restore(file: Path, config: Path) -> None:
 @config_option
 def migrate_store(url: str, config: Path) -> None:
     """Carry everything over to the empty PostgreSQL database at URL. Stop `whoelse run` first. The old file stays, and no
-    daemon runs on it any more."""
+    command works on it any more. If it stops in the middle, run it again."""
     from engine.copies import migrate_store as carry_over
     from engine.run import only_one
 
