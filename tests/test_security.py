@@ -656,3 +656,20 @@ def test_a_damaged_store_is_told_with_the_remedy_and_sends_nothing(
     assert remedy in said, said
     assert "Traceback" not in said, said
     assert server.accepted == []
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("while True: pass", "checking takes more than 1 s of processor time"),
+        ("bytearray(3 << 30)", "checking takes more than 2048 MB"),
+    ],
+)
+def test_check_ends_whatever_it_is_given(deed: str, said: str) -> None:
+    program = (
+        "import sys\nfrom engine.__main__ import main\nfrom engine.cli import setup\n"
+        f"def checked(path):\n    {deed}\nsetup._checked, setup.CHECK_SECONDS_MAX = checked, 1\nsys.exit(main(['check']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert said in done.stderr and "Traceback" not in done.stderr

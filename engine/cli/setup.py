@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,6 +24,8 @@ commands = click.Group()
 
 #: The folder of a project in which its editors find the schemas.
 SCHEMAS = ".schemas"
+#: What `check` may use: many times what a hundred sequences cost.
+CHECK_SECONDS_MAX, CHECK_BYTES_MAX = 60, 2 << 30
 IGNORED = ("secret.key", "*.db", "*.db-*", ".env")
 NEXT = ("whoelse check", "whoelse simulate value_review", "whoelse enroll dana@acme.example value_review --help")
 
@@ -161,7 +164,8 @@ def check(connect: bool, probe: bool, config: Path, as_json: bool) -> None:
 
     if probe and not connect:
         raise click.BadParameter("goes with --connect", param_hint="--probe")
-    loaded, problems = _checked(config)
+    with _limited():
+        loaded, problems = _checked(config)
     ok = not has_errors(problems)
     if not as_json:
         _say_problems(problems, "in the files" if connect else "")
@@ -174,6 +178,40 @@ def check(connect: bool, probe: bool, config: Path, as_json: bool) -> None:
         more = {**({"connections": logins} if connect else {}), **({"probes": probes} if probe else {})}
         print_json({**found, **more})
     sys.exit(0 if ok else 1)
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Reading and filling in may cost so much and no more, whatever somebody wrote (setrlimit(2)); each template has bounds of its
+    own besides. Raises UserError beyond them."""
+    from engine.errors import UserError
+
+    try:
+        import resource
+        import signal
+    except ImportError:  # Windows has no such limits
+        yield
+        return
+    remedy = "something in the sequences or templates has no end: take out what was edited last"
+
+    def stop(*_: object) -> None:
+        raise UserError(f"checking takes more than {CHECK_SECONDS_MAX} s of processor time", remedy=remedy)
+
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    wanted = {resource.RLIMIT_CPU: int(used) + CHECK_SECONDS_MAX, resource.RLIMIT_AS: CHECK_BYTES_MAX}
+    before = {limit: resource.getrlimit(limit) for limit in wanted}
+    handler = signal.signal(signal.SIGXCPU, stop)
+    try:
+        for limit, (soft, hard) in before.items():
+            known = [bound for bound in (soft, hard, wanted[limit]) if bound != resource.RLIM_INFINITY]
+            resource.setrlimit(limit, (min(known), hard))
+        yield
+    except MemoryError:
+        raise UserError(f"checking takes more than {CHECK_BYTES_MAX >> 20} MB", remedy=remedy) from None
+    finally:
+        for limit, bounds in before.items():
+            resource.setrlimit(limit, bounds)
+        signal.signal(signal.SIGXCPU, handler)
 
 
 def _checked(path: Path) -> tuple[Config | None, list[Problem]]:
