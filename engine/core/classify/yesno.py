@@ -54,7 +54,7 @@ def _asks(evidence: Evidence) -> bool:
     """Whether anything is asked; "Honestly?" before the answer is only a way to begin."""
     book = phrasebook()
     asked = [one for one in evidence.sentences if one.endswith(("?", "？"))]
-    told = [one for one in asked if book.equals("rhetorical", one.rstrip("?？ "))]
+    told = [one for one in asked if book.equals("rhetorical", _unaddressed(one.rstrip("?？ "), evidence))]
     return sum(evidence.words.count(mark) for mark in "?？") > len(told)
 
 
@@ -237,7 +237,9 @@ def _closing_no(evidence: Evidence) -> str:
         last = _LAST_WORD.search(piece.strip())
         if last and _is_flat_no(plain(last[1]), sentence, evidence):
             return phrasebook().find("no_alone", plain(last[1]))[0].language
-        bare = masked(sentence, evidence.hits("idioms", sentence)).strip(" .!")
+        if phrasebook().has("yes_generic", sentence):
+            continue  # "Both say yes, I say no."
+        bare = _unaddressed(masked(sentence, evidence.hits("idioms", sentence)), evidence).strip(" .!")
         hit = next((hit for hit in evidence.hits("no_end", bare) if hit.end == len(bare)), None)
         if hit:
             return hit.language
@@ -268,10 +270,12 @@ def _is_a_no(word: str, evidence: Evidence) -> bool:
 
 
 def _unaddressed(sentence: str, evidence: Evidence) -> str:
-    """ "Kim, no." without whom it is said to: the rep's name at its beginning."""
+    """ "Kim, no." without whom it is said to: the rep's name at its beginning or end."""
     words = sentence.split()
     while len(words) > 1 and plain(words[0].strip(",.:!-–")) in evidence.rep_names:
         words = words[1:]
+    while len(words) > 1 and plain(words[-1].strip(",.:!-–")) in evidence.rep_names:
+        words = words[:-1]
     return " ".join(words)
 
 
@@ -306,7 +310,8 @@ def _answers_as_asked(evidence: Evidence) -> bool:
     said = _said(evidence)
     bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
     of_us = any(_unexplained(one, evidence) and phrasebook().has("you", one) for one in said[1:])
-    return not of_us and phrasebook().equals("yes_alone", bare) and evidence.says("yes", bare) is not None
+    alone = phrasebook().equals("yes_alone", bare) or (bool(bare) and not _unexplained(bare, evidence))
+    return not of_us and alone and evidence.says("yes", bare) is not None
 
 
 def _begins_with_yes(evidence: Evidence) -> bool:
