@@ -516,7 +516,9 @@ KEYS = {
     "conversation": Key(_duration("conversation"), "how long a conversation counts as alive"),
     "keep_bodies": Key(_duration("keep_bodies"), "how long the texts of answers are kept"),
     "digest": Key(_digest_shape, "when the digest of each rep comes, in their zone (cron); off"),
-    "alert": Key(_alerts, "how a rep is told at once that somebody was introduced to them"),
+    "alert": Key(
+        _alerts, "how a rep is told at once that somebody was introduced to them, and ops that a mailbox fails"
+    ),
     "apply": Key(choice("automatic", "manual"), "whether the daemon takes up valid edits by itself"),
     "full_read": Key(_duration("full_read"), "how often a mailbox is read whatever it announces"),
     "log_format": Key(choice("text", "json"), "how the daemon's log lines look"),

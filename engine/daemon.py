@@ -20,7 +20,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from engine import desk, enrollments, folder, inbox, intake, notify, outbox, triggers
+from engine import desk, enrollments, folder, inbox, intake, notify, outbox, triggers, troubles
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
@@ -37,7 +37,7 @@ from engine.outbox import Claim, NeedsRead, Nothing
 from engine.project import take_up
 from engine.reading import Workers
 from engine.secrets import endpoint_token, secret
-from engine.smtp import Accepted, Session
+from engine.smtp import Accepted, LoginRefused, Refused, Session
 from engine.store import Store, Told, open_store
 from engine.watcher import Watcher
 
@@ -171,6 +171,7 @@ class Daemon:
                 step = await self._next(mailbox, step)
         for mailbox in self.config.mailboxes:
             await self._file(mailbox)
+        await self._alert()
         return read
 
     async def read_all(self) -> bool:
@@ -381,7 +382,7 @@ class Daemon:
         return min(until, soon) if until else soon
 
     async def _alert(self) -> datetime | None:
-        """Programs and addresses that reps have named are told of introductions; what fails is tried again, some times."""
+        """Programs and addresses that reps have named are told of introductions and troubles; what fails is tried again."""
         while not self._stopping.is_set():
             alert = await self._in_store(lambda inst: inst.store.take_alert(self.clock.now(), notify.LEASE))
             if alert is None:
@@ -395,7 +396,7 @@ class Daemon:
         pause = notify.PAUSES[alert.tries - 1] if why and alert.tries <= len(notify.PAUSES) else None
         if why:
             then = f"again in {pause}" if pause else "given up"
-            log.warning("%s: the %s for an introduction failed: %s; %s", alert.rep, alert.kind, why, then)
+            log.warning("%s: telling by %s failed: %s; %s", alert.rep, alert.kind, why, then)
         again = self.clock.now() + pause if pause else None
         await self._in_store(lambda inst: inst.store.end_alert(alert, again))
 
@@ -540,6 +541,11 @@ class Daemon:
         def record(inst: Installation) -> bool:
             """Whether something is due now, by this result or whatever else."""
             outbox.record(inst, claimed, result, self.clock.now())
+            match result:
+                case LoginRefused(text):
+                    troubles.begin(inst, message.mailbox, troubles.SEND, "login_refused", text, self.clock.now())
+                case Accepted() | Refused():
+                    troubles.end(inst, message.mailbox, troubles.SEND, self.clock.now())
             due = inst.store.next_enrollment_at()
             return due is not None and due <= self.clock.now()
 
@@ -639,7 +645,11 @@ class Daemon:
         self._here().store.save_position(mailbox, folder, position.uidvalidity, position.uid, self.clock.now())
 
     def _read(self, mailbox: str, started_at: datetime) -> None:
-        self._here().store.read_to_end(mailbox, started_at, self.clock.now())
+        def done(inst: Installation) -> None:
+            inst.store.read_to_end(mailbox, started_at, self.clock.now())
+            troubles.end(inst, mailbox, troubles.READ, self.clock.now())
+
+        self._patiently(done)
         if self._down.pop(mailbox, None):
             log.info("%s: can be read again", mailbox)
             self._poke_from_thread()
@@ -648,8 +658,13 @@ class Daemon:
         if self._down.get(mailbox) != sentence:
             log.warning("%s: cannot be read: %s", mailbox, sentence)
         self._down[mailbox] = sentence
+
+        def failed(inst: Installation) -> None:
+            inst.store.read_failed(mailbox, self.clock.now(), sentence)
+            troubles.unread(inst, mailbox, sentence, login, self.clock.now())
+
         try:
-            self._here().store.read_failed(mailbox, self.clock.now(), sentence)
+            self._patiently(failed)
         except Unusable as error:
             log.error("%s: the store cannot be used: %s", mailbox, error)
 

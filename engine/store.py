@@ -943,6 +943,10 @@ class Store:
     def set_setting(self, name: str, value: str) -> None:
         self.database.change("set_setting", name=name, value=value)
 
+    def add_setting(self, name: str, value: str) -> bool:
+        """False when it is there already, whoever was faster."""
+        return bool(self.database.rows("add_setting", name=name, value=value))
+
     def drop_setting(self, name: str) -> None:
         self.database.change("drop_setting", name=name)
 

@@ -28,7 +28,7 @@ LAYERS = (
     ("enrollments",),
     ("outbox", "triggers", "edits"),
     ("inbox", "referrals", "project", "intake"),
-    ("folder", "endpoint", "desk"),
+    ("folder", "endpoint", "desk", "troubles"),
     ("simulate",),
     ("preview", "scenarios", "daemon"),
     ("run",),

@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import servers
 
-from engine import enrollments, outbox
+from engine import enrollments, outbox, troubles
 from engine.__main__ import main
 from engine.cli.app import FILES, app
 from engine.cli.output import chosen, clean, when
@@ -655,6 +655,58 @@ def test_a_doubt_is_shown_with_its_evidence_and_a_word_settles_it(
     (row,) = inst.store.outbox_to(inst.store.contact_at(DANA).id)  # type: ignore[union-attr]
     assert row.state is state
     assert whoelse("doubts").out.strip() == "Nothing is in doubt."
+
+
+# --- for monitoring --------------------------------------------------------------------------------------------------
+
+
+def long_ago(**length: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**length)
+
+
+def is_read(inst: Installation, at: datetime) -> None:
+    inst.store.add_mailbox(REP)
+    inst.store.read_to_end(REP, at, at)
+
+
+def fails(inst: Installation, at: datetime) -> None:
+    is_read(inst, at - timedelta(seconds=1))
+    inst.store.read_failed(REP, at, "imap.consulting.example:993 closed the connection")
+
+
+def refused(inst: Installation) -> None:
+    is_read(inst, long_ago(minutes=1))
+    troubles.begin(inst, REP, troubles.SEND, "login_refused", "535 no", long_ago(minutes=1))
+
+
+def doubted(inst: Installation) -> None:
+    enrolled(inst)
+    sends(inst, MONDAY + timedelta(days=1), InDoubt("no answer came"))
+    is_read(inst, long_ago(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("happened", "said"),
+    [
+        (lambda inst: None, "last read never: is `whoelse run` running"),
+        (lambda inst: is_read(inst, long_ago(hours=1)), "is `whoelse run` running"),
+        (lambda inst: is_read(inst, long_ago(minutes=9)), ""),
+        (lambda inst: fails(inst, long_ago(minutes=5)), ""),
+        (lambda inst: fails(inst, long_ago(minutes=16)), "cannot be read since .* closed the connection"),
+        (refused, "the login is refused since .*: 535 no"),
+        (doubted, "in doubt since .* whoelse doubts"),
+    ],
+    ids=["never ran", "runs no more", "well", "a moment", "unreadable", "refused", "doubt"],
+)
+def test_monitoring_is_told_of_each_trouble_in_a_line_and_by_the_exit_code(
+    whoelse: Whoelse, inst: Installation, happened: Callable[[Installation], None], said: str
+) -> None:
+    happened(inst)
+    ran = whoelse("status", "--check")
+    (line,) = ran.out.splitlines()
+    assert (ran.code, line) == (0, "All is well.") if not said else (ran.code == 1 and re.search(said, line))
+    found = json.loads(whoelse("status", "--check", "--json").out)
+    assert found["ok"] is (not said) and [t["mailbox"] for t in found["troubles"]] == ([REP] if said else [])
 
 
 def test_handles_are_the_shortest_ends_that_differ() -> None:

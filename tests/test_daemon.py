@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from mailboxes import PATIENCE_SECONDS
 from office import DANA, LEE, MONDAY, SAM, SUE, Office
 from scripted import Line, Stub, stub
 
+from engine import troubles
 from engine.clock import JumpClock
 from engine.config import load_config
 from engine.core.model import Enrollment, OutboxMessage, OutboxState
@@ -48,10 +50,10 @@ TOMORROW = (
 class Desk:
     """A running daemon, the server it sends to and the mailbox it reads."""
 
-    def __init__(self, folder: Path, server: crash.Accepting, mailbox: Stub) -> None:
+    def __init__(self, folder: Path, server: crash.Accepting, mailbox: Stub, more: str = "") -> None:
         box = crash.MAILBOX.format(rep=SAM, smtp=server.port, imap=mailbox.port, sent="server")
         (folder / "config.yaml").write_text(
-            crash.CONFIG.format(store="whoelse.db") + box.replace("gap: 0-0 seconds", "gap: 60-90 seconds")
+            crash.CONFIG.format(store="whoelse.db") + box.replace("gap: 0-0 seconds", "gap: 60-90 seconds") + more
         )
         for name, text in (("sequences/two", TWO), ("sequences/tomorrow", TOMORROW)):
             (folder / name).parent.mkdir(exist_ok=True)
@@ -113,12 +115,12 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, *folders: str) -> AsyncIterator[Desk]:
-    """`folders` are there beside the Inbox before the daemon looks."""
+async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, *folders: str, more: str = "") -> AsyncIterator[Desk]:
+    """`folders` are there beside the Inbox before the daemon looks; `more` are lines of the mailbox in the config."""
     monkeypatch.setenv("REP_PASSWORD", "secret")
     with crash.accepting() as server, stub() as mailbox:
         mailbox.folders += folders
-        one = Desk(folder, server, mailbox)
+        one = Desk(folder, server, mailbox, more)
         await one.daemon.start()
         try:
             yield one
@@ -155,6 +157,63 @@ async def test_while_a_mailbox_cannot_be_read_follow_ups_wait_and_first_contacts
         await at.until(lambda: len(at.got()) == 5)
         assert at.got() == [DANA, LEE, SUE, DANA, LEE]
         assert at.keeps_its_pace()
+
+
+class Ops:
+    """A program that is told of what goes wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self.heard = folder / "told"
+        program = folder / "tell"
+        program.write_text(f"#!/bin/sh\ncat >> {self.heard}\necho >> {self.heard}\n")
+        program.chmod(0o755)
+        self.config = f"    alert: {{command: {program}}}\n"
+
+    def told(self) -> list[str]:
+        lines = self.heard.read_text().splitlines() if self.heard.exists() else []
+        return [json.loads(line)["kind"] for line in lines]
+
+
+def mailbox_tasks(at: Desk) -> list[str]:
+    return [task.kind for task in at.inst.store.open_tasks() if task.urgent and task.rep == SAM]
+
+
+async def test_a_mailbox_that_stays_unreadable_is_told_once_to_the_rep_and_to_ops_until_it_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops = Ops(tmp_path)
+    async with desk(tmp_path, monkeypatch, more=ops.config) as at:
+        at.mailbox.hooks["EXAMINE"] = refuse
+        await at.until(lambda: (state := at.inst.store.mailbox(SAM)) and state.read_failed_at)
+        assert not mailbox_tasks(at)  # a minute is no trouble
+        await at.until(ops.told)
+        assert mailbox_tasks(at) == [troubles.READ] and ops.told() == ["unreadable"]
+        failures = at.reads()
+        await at.until(lambda: at.reads() > failures + 3)
+        assert mailbox_tasks(at) == [troubles.READ]
+        at.mailbox.hooks.clear()
+        await at.until(lambda: not mailbox_tasks(at))
+        at.mailbox.hooks["EXAMINE"] = refuse  # the next time is another trouble
+        await at.until(lambda: len(ops.told()) == 2)
+
+
+async def test_a_refused_login_at_either_server_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.watcher.LOGIN_RETRY_SECONDS", 0.2)
+    ops = Ops(tmp_path)
+    async with desk(tmp_path, monkeypatch, more=ops.config) as at:
+        await at.until(at.reads, timedelta(0))
+        monkeypatch.delenv("REP_PASSWORD")
+        at.enroll(DANA)
+        await at.until(ops.told, timedelta(0))
+        assert mailbox_tasks(at) == [troubles.SEND] and ops.told() == ["login_refused"]
+        at.mailbox.hooks["EXAMINE"] = refuse  # it connects anew, and is not let in
+        await at.until(lambda: len(ops.told()) == 2, timedelta(seconds=10))
+        assert sorted(mailbox_tasks(at)) == [troubles.READ, troubles.SEND] and set(ops.told()) == {"login_refused"}
+        at.mailbox.hooks.clear()
+        monkeypatch.setenv("REP_PASSWORD", "secret")
+        await at.until(lambda: at.got() == [DANA] and not mailbox_tasks(at))
 
 
 async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_nothing_leaves_in_a_burst(

@@ -14,7 +14,7 @@ import office
 import pytest
 from office import BARRY, BARRY_PERSON, DANA, KIM, LEE, SAM, Office, library
 
-from engine import desk, enrollments, inbox, outbox, privacy, triggers
+from engine import desk, enrollments, inbox, outbox, privacy, triggers, troubles
 from engine.core.model import OutboxMessage, OutboxState, Person, State
 from engine.decisions import set_referral
 from engine.inbox import ORDERS
@@ -252,6 +252,17 @@ def test_the_digest_says_what_waits_and_comes_once(there: Office) -> None:
     assert "09:00 asks_the_rep: first, to Lee Moran" in digest.text
     assert "<strong>1 answer needs a look</strong>" in digest.raw.decode()
     there.later(minutes=10)
+    assert tick(there) == []
+
+
+def test_a_mailbox_in_trouble_stands_in_the_digest_until_it_works(there: Office) -> None:
+    for _ in range(2):
+        troubles.begin(
+            there.inst, SAM, troubles.READ, "login_refused", "imap.demo.test:993 refused the login", there.now
+        )
+    assert morning(there).text.count(f"Task (urgent): {SAM} cannot be read") == 1
+    troubles.end(there.inst, SAM, troubles.READ, there.now)
+    there.now = there.now.replace(hour=7, minute=31) + timedelta(days=1)
     assert tick(there) == []
 
 

@@ -3,7 +3,9 @@ that it comes at once."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,26 +24,27 @@ commands = click.Group()
 
 LISTED_MAX = 50
 THROUGH = ("listening", "stopped")
-#: After this a mailbox that should be read is a matter for the rep.
-UNREAD_ALARM_SECONDS = 30 * 60
 
 
 @commands.command(
     "status",
     short_help="Who is where, and what waits for you.",
-    epilog=example("whoelse status", "whoelse status --all"),
+    epilog=example("whoelse status", "whoelse status --all", "whoelse status --check"),
 )
+@click.option("--check", is_flag=True, help="For monitoring: a line for each trouble, and exit code 1 if there is one.")
 @click.option("--all", "everyone", is_flag=True, help="Also those who are through.")
 @only_rep_option
 @config_option
 @json_option
-def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
+def status(check: bool, everyone: bool, rep: str, config: Path, as_json: bool) -> None:
     """Who is where, what waits for you, and whether the mailboxes are well."""
     loaded = configuration(config)
     theirs = whose(loaded, rep)
     store = store_of(loaded)
-    waiting = _waiting(store, theirs)
     mailboxes = [mailbox for mailbox in loaded.mailboxes if theirs(mailbox.address)]
+    if check:
+        sys.exit(_check(loaded, mailboxes, store, as_json))
+    waiting = _waiting(store, theirs)
     if as_json:
         people = {contact.id: contact for contact in store.contacts()}
         chosen = [e for e in store.all_enrollments() if theirs(e.rep) and (everyone or runs(e))]
@@ -63,6 +66,31 @@ def status(everyone: bool, rep: str, config: Path, as_json: bool) -> None:
         say(line)
     mailbox = loaded.mailbox(rep)
     _say_where(loaded, store, mailbox.address if mailbox else "", everyone)
+
+
+TROUBLES = {
+    "login_refused": "the login is refused since {since}: {text}",
+    "unreadable": "cannot be read since {since}: {text}",
+    "not_running": "last read {since}: {text}",
+    "doubt": "in doubt since {since}: {text}",
+}
+
+
+def _check(config: Config, mailboxes: Sequence[Mailbox], store: Store, as_json: bool) -> int:
+    """One line for each trouble; returns the exit code."""
+    from engine import troubles
+
+    found = troubles.found(store, mailboxes, now())
+    if as_json:
+        zoned = [{**asdict(each), "since": stamp(each.since, zone_of(config, None, each.mailbox))} for each in found]
+        print_json({"ok": not found, "troubles": zoned})
+    else:
+        for each in found:
+            since = when(each.since, zone_of(config, None, each.mailbox)) or "never"
+            say(f"{each.mailbox}: {TROUBLES[each.kind].format(since=since, text=' '.join(each.text.split()))}")
+        if not found:
+            say("All is well.")
+    return 1 if found else 0
 
 
 def runs(enrollment: Enrollment) -> bool:
@@ -130,6 +158,8 @@ def _mailbox_lines(config: Config, mailboxes: Sequence[Mailbox], store: Store) -
 
 
 def _health(config: Config, mailbox: Mailbox, known: MailboxState | None) -> str:
+    from engine.troubles import SILENT_LIMIT
+
     zone, at = config.place(mailbox).zone, now()
     if known is None or (known.read_at.year <= 1970 and not known.read_error):
         return "not read yet (`whoelse run` reads and sends)"
@@ -138,7 +168,7 @@ def _health(config: Config, mailbox: Mailbox, known: MailboxState | None) -> str
     if known.paused_until > at:
         return f"sends nothing until {when(known.paused_until, zone)}: {known.paused_why}"
     read = f"read {when(known.read_at, zone)}, {_sent_today(known, zone)} of {mailbox.per_day} sent today"
-    old = (at - known.read_at).total_seconds() > UNREAD_ALARM_SECONDS
+    old = at - known.read_at > SILENT_LIMIT
     return read + (": is `whoelse run` running?" if old else "")
 
 

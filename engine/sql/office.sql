@@ -76,5 +76,8 @@ SELECT value FROM setting WHERE name = :name;
 -- name: set_setting(name, value)
 INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- name: add_setting(name, value)
+INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING RETURNING name;
+
 -- name: drop_setting(name)
 DELETE FROM setting WHERE name = :name;
