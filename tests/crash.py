@@ -1,5 +1,5 @@
-"""A daemon that is killed, again and again, against a server that writes down whatever it accepts: that daemon (times shortened,
-a death planned), the story around it, and the account of what must hold.
+"""A daemon that is killed or frozen, again and again, against a server that writes down whatever it accepts: that daemon (times
+shortened, a death planned), the story around it, and the account of what must hold.
 
 Nothing of this is known to the product: the deaths are patched in from outside. Each life is a process of its own, forked from
 one that has loaded the program and never run it: loading it anew took most of a life."""
@@ -7,6 +7,7 @@ one that has loaded the program and never run it: loading it anew took most of a
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
@@ -19,11 +20,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import servers
 
@@ -52,9 +54,32 @@ READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
 #: Where several daemons share two processors each gets so little that its limits must be wider; how often it looks stays as it is.
 LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE", "LOOK_AROUND"}
 CROWD_PACE = 5.0
-SERVER_POINTS = ("greeting", "ehlo", "mail", "rcpt", "data", "accepted", "answered")
+#: Where a daemon is struck: at each answer of the server ("answered": after its 250), before and after the commit of what claims
+#: an email, of what lets its body begin, of what records it, and of any; at any instant.
+SERVER_POINTS = [
+    ("server", name) for name in ("greeting", "ehlo", "auth", "mail", "rcpt", "data", "accepted", "answered", "quit")
+]
+OWN_POINTS = [
+    ("commit", "freeze"),
+    ("committed", "freeze"),
+    ("after", "start"),
+    ("commit", "start_data"),
+    ("committed", "start_data"),
+    ("commit", "any"),
+    ("committed", "any"),
+    ("commit", "record_sent"),
+    ("committed", "record_sent"),
+]
+POINTS = SERVER_POINTS + OWN_POINTS
+#: A life meets these once, each email of it the others; and so many commits.
+ONCE_A_LIFE = ("greeting", "ehlo", "auth", "quit")
+EMAILS, COMMITS, INSTANT_SECONDS = 3, 80, 2.5
+#: How long a daemon is frozen, in lengths of an attempt: where another can take over, also beyond the time after which that one
+#: calls the attempt lost.
+FROZEN_ALONE, FROZEN_BESIDE = (1.05, 1.3), (1.05, 2.3)
+#: So long it goes on once it is thawed, then it is killed.
+THAWED_SECONDS = (0.5, 1.5)
 STEPS = ("first", "second", "third")
-LIFE_SECONDS = 2.5
 #: Nothing is judged by these: a story that is not over by then has failed, on however slow a machine.
 END_SECONDS, CROWD_SECONDS = 600.0, 900.0
 #: A server that files Sent takes a body only so soon after its 354: later than that, a shortened search may have found nothing.
@@ -117,6 +142,11 @@ class Life(LIVES.Process):  # type: ignore[name-defined,misc]
         assert self.exitcode is not None, f"lives on after {seconds:.0f} s"
         return int(self.exitcode)
 
+    def is_frozen(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
+
     def send_signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
@@ -151,9 +181,41 @@ def speak_into(file: int) -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
 
 
-def live(config: Path, planned: str, pace: float, environ: Mapping[str, str]) -> None:
-    """The daemon, with a death that is planned: "commit N", "committed N", "after SECONDS", or "never"; its limits are `pace`
-    times as wide."""
+@dataclass(frozen=True)
+class Death:
+    """A blow that is planned: the nth time that a point is met, or so many seconds after the start."""
+
+    freezes: bool
+    kind: str
+    point: str
+    nth: float
+
+    def __str__(self) -> str:
+        return f"{'freeze ' * self.freezes}{self.kind} {self.point} {self.nth:g}"
+
+    @property
+    def signal(self) -> int:
+        return signal.SIGSTOP if self.freezes else signal.SIGKILL
+
+
+def blows(points: Sequence[tuple[str, str]], chance: random.Random) -> list[Death]:
+    """At each of the points a kill and a freeze, shuffled."""
+    planned = []
+    for kind, point in points:
+        for freezes in (False, True):
+            nth: float = 1 if point in ONCE_A_LIFE else chance.randint(1, COMMITS if point == "any" else EMAILS)
+            if kind == "after":
+                nth = round(chance.uniform(0.1, INSTANT_SECONDS), 3)
+            planned.append(Death(freezes, kind, point, nth))
+    chance.shuffle(planned)
+    return planned
+
+
+def live(config: Path, death: Death | None, pace: float, environ: Mapping[str, str], source: str) -> None:
+    """The daemon, with the blow that it deals itself; its limits are `pace` times as wide. `source` is the address by which the
+    server tells it from others."""
+    import aiosmtplib
+
     from engine import daemon, outbox, run
 
     os.environ.clear()
@@ -164,36 +226,46 @@ def live(config: Path, planned: str, pace: float, environ: Mapping[str, str]) ->
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
         setattr(modules[module], constant, timedelta(seconds=seconds * (pace if constant in LIMITS else 1)))
+    aiosmtplib.SMTP = functools.partial(aiosmtplib.SMTP, source_address=(source, 0))  # type: ignore[misc,assignment]
     # The process that opens messages starts with the first of them: many a life meets none.
     daemon.Workers.warm = lambda self: None  # type: ignore[method-assign]
-    plan_death(*planned.split())
+    if death:
+        plan(death)
     sys.exit(run.run(load_config(config, os.environ)))
 
 
-def plan_death(kind: str, when: str = "0") -> None:
+def plan(death: Death) -> None:
+    """Patches the blow in, unless it is the server that deals it."""
     from engine.database import Database
 
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def strike() -> None:
+        os.kill(os.getpid(), death.signal)
 
-    if kind == "after":
-        threading.Timer(float(when), die).start()
-    if kind not in ("commit", "committed"):
+    if death.kind == "after":
+        threading.Timer(death.nth, strike).start()
+    if death.kind not in ("commit", "committed"):
         return
-    whole, commits = Database.transaction, itertools.count(1)
+    whole, values, count = Database.transaction, Database.values, itertools.count(1)
+    said: dict[Database, set[str]] = {}
+
+    def noted(self: Database, make: Callable[[dict[str, Any]], Any], name: str, /, **given: object) -> list[Any]:
+        said.setdefault(self, set()).add(name)
+        return values(self, make, name, **given)
 
     @contextlib.contextmanager
     def transaction(self: Database) -> Iterator[None]:
-        outermost = not self.in_transaction
+        outermost, is_it = not self.in_transaction, False
+        if outermost:
+            said[self] = {"any"}
         with whole(self):
             yield
-            number = next(commits) if outermost else 0
-            if kind == "commit" and number == int(when):
-                die()
-        if kind == "committed" and number == int(when):
-            die()
+            is_it = outermost and death.point in said[self] and next(count) == death.nth
+            if is_it and death.kind == "commit":
+                strike()
+        if is_it and death.kind == "committed":
+            strike()
 
-    Database.transaction = transaction  # type: ignore[method-assign]
+    Database.transaction, Database.values = transaction, noted  # type: ignore[method-assign,assignment]
 
 
 # --- the server that accepts -----------------------------------------------------------------------------------------
@@ -206,8 +278,15 @@ class Accepting:
 
     port: int = 0
     accepted: list[tuple[float, str, str, bytes]] = field(default_factory=list)
+    #: Whose body began when, also of those that were not accepted: the address, when 354 was said, when the first line came.
+    bodies: list[tuple[str, float, float]] = field(default_factory=list)
     file: Callable[[bytes], None] | None = None
     at: Callable[[str], None] = lambda point: None
+    #: What is done at a point to the daemon that speaks from an address.
+    strikers: dict[str, Callable[[str], None]] = field(default_factory=dict)
+
+    def begun(self, peer: str, asked_at: float) -> None:
+        self.bodies.append((peer, asked_at, time.time()))
 
     def ids(self) -> list[str]:
         return [message_id for _, message_id, _, _ in self.accepted]
@@ -220,7 +299,7 @@ def accepting() -> Iterator[Accepting]:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             with contextlib.suppress(OSError, ConnectionError):
-                converse(server, self.rfile.readline, self.wfile.write)
+                converse(server, self.client_address[0], self.rfile.readline, self.wfile.write)
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = daemon_threads = True
@@ -232,9 +311,13 @@ def accepting() -> Iterator[Accepting]:
         listening.shutdown()
 
 
-def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
-    def say(point: str, text: str) -> None:
+def converse(server: Accepting, peer: str, readline: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
+    def at(point: str) -> None:
         server.at(point)
+        server.strikers.get(peer, server.at)(point)
+
+    def say(point: str, text: str) -> None:
+        at(point)
         write(text.encode() + b"\r\n")
 
     recipient = ""
@@ -251,12 +334,12 @@ def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[
         elif verb == b"DATA":
             asked_at = time.time()
             say("data", "354 go on")
-            body = until_the_dot(readline)
+            body = until_the_dot(readline, functools.partial(server.begun, peer, asked_at))
             if body is None or (server.file and time.time() - asked_at > FILES_WITHIN_SECONDS):
                 return
             take(server, recipient, body, asked_at)
             say("accepted", "250 2.0.0 queued")
-            server.at("answered")
+            at("answered")
         elif verb == b"QUIT":
             say("quit", "221 bye")
             return
@@ -264,12 +347,14 @@ def converse(server: Accepting, readline: Callable[[], bytes], write: Callable[[
             say("mail", "250 2.0.0 ok")
 
 
-def until_the_dot(readline: Callable[[], bytes]) -> bytes | None:
+def until_the_dot(readline: Callable[[], bytes], begun: Callable[[], None]) -> bytes | None:
     """The body; None when it broke off: then nothing was accepted."""
-    lines = []
+    lines: list[bytes] = []
     while (line := readline()) != b".\r\n":
         if not line:
             return None
+        if not lines:
+            begun()
         lines.append(line)
     return b"".join(lines)
 
@@ -286,7 +371,7 @@ def take(server: Accepting, recipient: str, raw: bytes, asked_at: float) -> None
 
 
 class Story:
-    """Three emails to each of some contacts, and a daemon that is killed again and again while they answer."""
+    """Three emails to each of some contacts, and a daemon that is killed or frozen again and again while they answer."""
 
     def __init__(
         self,
@@ -296,7 +381,7 @@ class Story:
         server: Accepting,
         store: str,
         sent: str,
-        seed: int,
+        seed: int | str,
     ) -> None:
         self.folder, self.dovecot, self.reps, self.server, self.sent = folder, dovecot, reps, server, sent
         self.chance = random.Random(seed)
@@ -312,61 +397,86 @@ class Story:
             server.file = lambda raw: dovecot.file(reps[0], "Sent", raw)
         self.answers: dict[str, float] = {}
         self.deaths: list[str] = []
+        self.shared = store.startswith("postgresql")
+        self.clients, self.sources = itertools.count(), itertools.count(2)
+        self.frozen: list[Life] = []
+        self.thaws: list[tuple[str, float]] = []
         self.inst: Installation = open_installation(
             load_config(folder / "config.yaml", self.environ), self.environ, datetime.now(UTC), print
         )
 
-    def tell(self, deaths: int) -> None:
+    def tell(self, planned: Sequence[Death]) -> None:
         """The whole story; afterwards `faults` says what did not hold."""
-        self.live("never", until=self.has_read, patience=END_SECONDS)
-        for number in range(deaths):
-            self.enroll(number)
-            self.live(self.next_death())
+        self.live_on(self.has_read)
+        for death in planned:
+            self.enroll()
+            self.live(death)
             if self.chance.random() < 0.3:
                 self.answer()
+        for life in self.frozen:
+            life.wait(END_SECONDS)
         self.come_to_an_end()
 
     def come_to_an_end(self) -> None:
         """One daemon more, until nothing is on its way."""
-        self.live("never", until=self.is_over, patience=END_SECONDS)
-        assert self.is_over(), f"not over after {END_SECONDS:.0f} s\n{self.log()[-3000:]}"
+        self.live_on(self.is_over)
 
-    def enroll(self, number: int) -> None:
+    def enroll(self) -> None:
+        number = next(self.clients)
         rep = self.reps[number % len(self.reps)]
         wish = Wish(f"client{number}@acme.test", "three", {}, rep, contact={"name": f"Dana {number}"})
         assert not isinstance(enroll(self.inst, wish, datetime.now(UTC)), list)
 
-    def next_death(self) -> str:
-        kind = self.chance.choice(("commit", "committed", "after", "server", "server"))
-        if kind == "server":
-            return f"server {self.chance.choice(SERVER_POINTS)} {self.chance.randint(1, 3)}"
-        if kind == "after":
-            return f"after {self.chance.uniform(0.3, 2.5):.3f}"
-        return f"{kind} {self.chance.randint(3, 40)}"
+    def live_on(self, so: Callable[[], bool]) -> None:
+        """A life that nothing strikes, until something is so."""
+        life = self.daemon()
+        self.until(so)
+        life.terminate()
+        ended = life.wait(END_SECONDS)  # a life may be over before it could hear the signal
+        assert ended in (0, -signal.SIGTERM), self.log()[-3000:]
 
-    def live(self, point: str, until: Callable[[], bool] = lambda: False, patience: float = LIFE_SECONDS) -> None:
-        """One life of the daemon: until it dies as planned, `until` is so, or its time is over (killed then, too)."""
-        process = self.daemon("never" if point.startswith("server") else point)
-        self.server.at = killer(process.pid, point) if point.startswith("server") else lambda at: None
-        end = time.monotonic() + patience
-        while not process.is_over() and time.monotonic() < end and not until():
-            time.sleep(0.02)
-        if point == "never" and not process.is_over():
-            process.terminate()
-            ended = process.wait(END_SECONDS)  # a life may be over before it could hear the signal
-            assert ended in (0, -signal.SIGTERM), self.log()[-3000:]
-        else:
-            process.kill()
-            process.wait()
-            self.deaths.append(point)
+    def live(self, death: Death) -> None:
+        """One life of the daemon, until it is struck as planned; there is always something to send. On a file it is dead by the
+        end; on a database that others may use it may be frozen, and wakes while another does its work."""
+        life = self.daemon(death)
 
-    def daemon(self, planned: str = "never", pace: float = 1.0) -> Life:
-        return Life(live, self.folder / "config.yaml", planned, pace, self.environ)
+        def is_struck() -> bool:
+            if self.is_over():
+                self.enroll()
+            return life.is_over() or life.is_frozen()
+
+        self.until(is_struck, 0.05)
+        assert life.is_frozen() if death.freezes else life.wait() == -signal.SIGKILL, f"{death}\n{self.log()[-3000:]}"
+        self.deaths.append(str(death))
+        if death.freezes:
+            self.thaw_later(life)
+            if not self.shared:
+                life.wait(END_SECONDS)
+
+    def thaw_later(self, life: Life) -> None:
+        """It wakes when its attempt is over, goes on for a while as if nothing had been, and is killed."""
+        seconds = SHORT["outbox.ATTEMPT_TIME"] * self.chance.uniform(*(FROZEN_BESIDE if self.shared else FROZEN_ALONE))
+        self.frozen.append(life)
+
+        def thaw() -> None:
+            self.thaws.append((life.source, time.time()))
+            life.send_signal(signal.SIGCONT)
+
+        threading.Timer(seconds, thaw).start()
+        threading.Timer(seconds + self.chance.uniform(*THAWED_SECONDS), life.send_signal, (signal.SIGKILL,)).start()
+
+    def daemon(self, death: Death | None = None, pace: float = 1.0) -> Life:
+        source = f"127.0.0.{next(self.sources)}"
+        life = Life(live, self.folder / "config.yaml", death, pace, self.environ, source)
+        life.source = source
+        if death and death.kind == "server":
+            self.server.strikers[source] = striker(life, death)
+        return life
 
     def crowd(self, daemons: int, contacts: int, blows: int) -> None:
         """Several daemons share the work; again and again one of them is killed, or frozen for longer than an attempt may last."""
-        for number in range(contacts):
-            self.enroll(number)
+        for _ in range(contacts):
+            self.enroll()
         crowd = [self.daemon(pace=CROWD_PACE) for _ in range(daemons)]
         end = time.monotonic() + CROWD_SECONDS
         try:
@@ -385,7 +495,7 @@ class Story:
 
     def pair(self) -> None:
         """Two daemons are started at once on one file; the one that gets it is frozen or killed, and a third comes."""
-        self.enroll(0)
+        self.enroll()
         pair = [self.daemon(), self.daemon()]
         loser = self.first_to_end(pair)
         assert loser.wait() == 1 and "is held by whoelse run, process" in self.log()
@@ -397,6 +507,7 @@ class Story:
             third = self.daemon()
             assert third.wait(END_SECONDS) == 1
             holder.send_signal(signal.SIGCONT)
+            time.sleep(self.chance.uniform(*THAWED_SECONDS))
         else:
             self.deaths.append("kill")
             holder.kill()
@@ -410,23 +521,23 @@ class Story:
     def bequeath(self) -> None:
         """Two daemons share one mailbox; the one that has it is killed while an email is due, and nobody starts it again."""
         pair = {life.pid: life for life in (self.daemon(), self.daemon())}
-        self.enroll(0)
+        self.enroll()
         self.until(lambda: len(self.server.accepted) > 0)
         (holder,) = self.inst.store.database.connection.execute("SELECT owner FROM mailbox").fetchone()
         killed = pair.pop(int(holder.split(":")[1]))
         killed.kill()
         killed.wait()
-        self.enroll(1)
+        self.enroll()
         self.until(self.is_over)
         (heir,) = pair.values()
         heir.terminate()
         assert heir.wait(END_SECONDS) == 0, self.log()[-3000:]
 
-    def until(self, so: Callable[[], bool]) -> None:
+    def until(self, so: Callable[[], bool], pause_seconds: float = 0.02) -> None:
         end = time.monotonic() + END_SECONDS
         while not so():
-            assert time.monotonic() < end, self.log()[-3000:]
-            time.sleep(0.02)
+            assert time.monotonic() < end, f"not so after {END_SECONDS:.0f} s\n{self.log()[-3000:]}"
+            time.sleep(pause_seconds)
 
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text()
@@ -492,6 +603,12 @@ class Story:
             for at, _, who, _ in self.server.accepted
             if who in self.answers and at > self.answers[who] + READ_FRESH_SECONDS
         ]
+        found += [
+            f"a body began {began_at - thawed_at:.1f} s after its daemon had slept over its attempt"
+            for peer, asked_at, began_at in self.server.bodies
+            for source, thawed_at in self.thaws
+            if peer == source and asked_at < thawed_at <= began_at
+        ]
         return found + [fault for e in self.inst.store.all_enrollments() if (fault := self.lost(e.id, e.state))]
 
     def lost(self, enrollment: str, state: State) -> str:
@@ -507,14 +624,15 @@ class Story:
         return "" if held or state is State.LISTENING else f"{enrollment}: is {state}, neither done nor held"
 
 
-def killer(pid: int, point: str) -> Callable[[str], None]:
-    """Kills the daemon when the server comes to a point for the nth time."""
-    _, name, nth = point.split()
+def striker(life: Life, death: Death) -> Callable[[str], None]:
+    """Strikes the daemon when the server comes to a point for the nth time. It takes leave of the server only when it is told to
+    end: so it is, as soon as it has sent something."""
     count = itertools.count(1)
 
     def at(here: str) -> None:
-        if here == name and next(count) == int(nth):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if death.point == "quit" and here == "answered":
+            life.send_signal(signal.SIGTERM)
+        if here == death.point and next(count) == death.nth:
+            life.send_signal(death.signal)
 
     return at

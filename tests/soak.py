@@ -4,6 +4,7 @@ each batch appends a line to docs/soak.md. Anything that does not hold is printe
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import sys
 import tempfile
@@ -142,7 +143,8 @@ def kitchen(reps: int):  # type: ignore[no-untyped-def]
 def story(dovecot: servers.Dovecot, postgres: str, seed: int, rep: str) -> Found:
     """The deaths of one story, and what did not hold. The seed says on which database, and who files Sent."""
     store = "whoelse.db" if seed % 2 else servers.new_database(postgres)
-    return told(dovecot, rep, store, ("server", "append")[seed // 2 % 2], seed, lambda story: story.tell(DEATHS))
+    planned = crash.blows(crash.POINTS, random.Random(seed))[:DEATHS]
+    return told(dovecot, rep, store, ("server", "append")[seed // 2 % 2], seed, lambda story: story.tell(planned))
 
 
 def pair(dovecot: servers.Dovecot, _: str, seed: int, rep: str) -> Found:

@@ -1,8 +1,9 @@
-"""Killed at any point, the daemon sends nothing twice, loses nothing, and overlooks no answer: over real sockets, against Dovecot
+"""Killed or frozen at any point, the daemon sends nothing twice, loses nothing, and overlooks no answer: over real sockets, against Dovecot
 and a server that writes down every acceptance, on both databases."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import crash
@@ -37,17 +38,34 @@ def test_many_daemons_share_the_work_and_double_nothing(
         story.inst.store.close()
 
 
-@pytest.mark.parametrize("seed", range(STORIES))
+def plan(database: str, sent: str) -> list[crash.Death]:
+    """The deaths of its stories: a kill and a freeze at each point of the server, and at most of the others."""
+    others = crash.OWN_POINTS[:6] if sent == "server" else crash.OWN_POINTS[3:]
+    return crash.blows(crash.SERVER_POINTS + others, random.Random(f"{database} {sent}"))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_stories_meet_every_point_with_a_kill_and_with_a_freeze(database: str) -> None:
+    """What a story plans has happened in the end."""
+    plans = [plan(database, sent) for sent in ("server", "append")]
+    met = {(death.kind, death.point, death.freezes) for planned in plans for death in planned}
+    assert met == {(*point, freezes) for point in crash.POINTS for freezes in (False, True)}
+    assert [len(planned) for planned in plans] == [STORIES * DEATHS] * 2
+
+
+@pytest.mark.parametrize("number", range(STORIES))
 @pytest.mark.parametrize("sent", ["server", "append"])
 def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
-    sent: str, seed: int, store: str, tmp_path: Path, dovecot: servers.Dovecot
+    sent: str, number: int, store: str, tmp_path: Path, dovecot: servers.Dovecot, request: pytest.FixtureRequest
 ) -> None:
+    """Also where it was frozen, wakes after its attempt is over, and goes on beside the one that has taken its place."""
+    database = request.node.callspec.params["store"]
+    planned = plan(database, sent)[number * DEATHS :][:DEATHS]
     with crash.accepting() as server:
-        story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, store, sent, seed)
-        story.tell(DEATHS)
-        told = f"seed {seed}, deaths: {story.deaths}"
-        assert story.faults() == [], told
-        assert len(story.deaths) == DEATHS
+        story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, store, sent, f"{database} {sent} {number}")
+        story.tell(planned)
+        assert story.faults() == [], story.deaths
+        assert story.deaths == [str(death) for death in planned]
         story.inst.store.close()
 
 
