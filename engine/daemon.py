@@ -117,6 +117,7 @@ class Daemon:
             rescan=self._read_again_since,
             on_set_aside=self._set_aside,
             now=self.clock.now,
+            full_read_seconds=timedelta(minutes=self.config.full_read.minutes).total_seconds(),
         )
         for mailbox in self.config.mailboxes:
             self._sessions[mailbox.address] = Session(account(mailbox, "smtp"))

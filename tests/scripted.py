@@ -76,13 +76,25 @@ class Stub:
     port: int = 0
     heard: list[str] = field(default_factory=list)
     connections: int = 0
+    is_away: bool = False
+    lines: list[Line] = field(default_factory=list)
 
     def account(self, **changes: object) -> Account:
         usual = Account(self.host, self.port, "none", "rep", lambda: "secret")
         return replace(usual, **changes)  # type: ignore[arg-type]
 
+    def go_away(self) -> None:
+        """Ends every connection, and any that comes, until `is_away` is not so any more."""
+        self.is_away = True
+        for line in self.lines:
+            with contextlib.suppress(OSError):
+                line.socket.shutdown(socket.SHUT_RDWR)
+
     def talk(self, line: Line) -> None:
         self.connections += 1
+        self.lines.append(line)
+        if self.is_away:
+            return
         line.say("* OK a stub")
         while True:
             tag, _, command = line.hear().decode().partition(" ")

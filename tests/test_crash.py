@@ -80,12 +80,14 @@ def test_where_one_of_two_daemons_is_killed_the_other_goes_on(
         story.inst.store.close()
 
 
-def test_the_account_sees_a_duplicate_when_there_is_one(tmp_path: Path, dovecot: servers.Dovecot) -> None:
+def test_the_account_sees_a_duplicate_and_a_body_that_began_too_late(tmp_path: Path, dovecot: servers.Dovecot) -> None:
     with crash.accepting() as server:
         story = crash.Story(tmp_path, dovecot, [REPS.pop()], server, "whoelse.db", "append", seed=1)
         for _ in range(2):
             crash.take(server, "dana@acme.test", b"Message-ID: <twice@demo.test>\r\n\r\nHello\r\n", 0.0)
-        assert story.faults() == ["accepted 2 times: <twice@demo.test>"]
+        server.bodies, story.thaws = [("127.0.0.2", 1.0, 6.0), ("127.0.0.3", 1.0, 6.0)], [("127.0.0.2", 5.0)]
+        late = "a body began 1.0 s after its daemon had slept over its attempt"
+        assert story.faults() == ["accepted 2 times: <twice@demo.test>", late]
         story.inst.store.close()
 
 

@@ -7,7 +7,11 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,8 +27,10 @@ from scripted import Line, Stub, stub
 from engine import troubles
 from engine.clock import JumpClock
 from engine.config import load_config
+from engine.core.duration import parse_duration
 from engine.core.model import Enrollment, OutboxMessage, OutboxState
 from engine.daemon import LEASE_RENEWAL, Daemon
+from engine.database import Database
 from engine.enrollments import Wish, enroll
 from engine.outbox import Nothing
 from engine.project import open_installation
@@ -129,6 +135,14 @@ async def desk(folder: Path, monkeypatch: pytest.MonkeyPatch, *folders: str, mor
             one.inst.store.close()
 
 
+def answer_to(accepted: tuple[float, str, str, bytes]) -> bytes:
+    _, message_id, who, _ = accepted
+    return (
+        f"From: {who}\r\nTo: {SAM}\r\nSubject: Re: Hello\r\nMessage-ID: <a@acme.test>\r\nIn-Reply-To: {message_id}\r\n\r\n"
+        "Interesting. When could we talk?\r\n"
+    ).encode()
+
+
 def refuse(line: Line, tag: str) -> bool:
     line.say(f"{tag} NO [UNAVAILABLE] out of order")
     return True
@@ -216,6 +230,52 @@ async def test_a_refused_login_at_either_server_is_told_at_once(
         await at.until(lambda: at.got() == [DANA] and not mailbox_tasks(at))
 
 
+async def test_a_server_that_is_away_for_a_day_is_told_of_once_and_nothing_that_came_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was held meanwhile leaves late, in its order, at the usual pace; but not to Sue, who has answered."""
+    ops = Ops(tmp_path)
+    async with desk(tmp_path, monkeypatch, more=ops.config) as at:
+        for number, address in enumerate((DANA, LEE, SUE), 1):
+            at.enroll(address)
+            await at.until(lambda wanted=number: len(at.got()) == wanted)  # type: ignore[misc]
+        at.mailbox.go_away()
+        for _ in range(25):
+            before = at.mailbox.connections
+            at.jump(hours=1)
+            await at.until(lambda tries=before: at.mailbox.connections > tries)  # type: ignore[misc]
+        await at.until(lambda: sum("cannot be read" in row.note for row in at.rows()) > 0)
+        await at.until(ops.told)
+        assert at.got() == [DANA, LEE, SUE]
+        at.mailbox.mail[1] = answer_to(at.server.accepted[2])
+        at.mailbox.is_away = False
+        await at.until(lambda: len(at.got()) == 5)
+        assert at.got() == [DANA, LEE, SUE, DANA, LEE]
+        assert [row.recipient for row in at.rows() if row.state is OutboxState.QUEUED] == []
+        assert [message.sender for message in at.inst.store.recent_inbound(9)] == [SUE]
+        assert at.keeps_its_pace()
+        await at.until(lambda: not mailbox_tasks(at))
+        assert ops.told() == ["unreadable"]
+        said = [line.text for line in at.inst.store.history_since(MONDAY - timedelta(days=9)) if line.kind == "held"]
+        assert len(said) == len(set(said)) <= 3
+        logged = [record.getMessage() for record in caplog.records if f"{SAM}: cannot be read" in record.getMessage()]
+        assert len(logged) == len(set(logged)) <= 2, logged
+
+
+async def test_idle_is_renewed_within_5_minutes_and_every_folder_read_as_often_as_the_config_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 10 minutes by default. The other tests shorten it."""
+    intervals = []
+    async with desk(tmp_path, monkeypatch) as at:
+        for config in (at.daemon.config, replace(at.daemon.config, full_read=parse_duration("3 minutes"))):
+            daemon = Daemon(config, at.clock, at.inst.key, at.inst.library)
+            await daemon.start(loops=False)
+            intervals.append((daemon._watcher._idle_seconds, daemon._watcher._full_read_seconds))
+            await daemon.stop()
+    assert intervals == [(300, 600), (300, 180)]
+
+
 async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_nothing_leaves_in_a_burst(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,11 +286,7 @@ async def test_after_a_jump_of_the_clock_mail_is_read_before_any_is_sent_and_not
         await at.until(lambda: at.got() == [DANA])
         for address in (LEE, SUE):
             at.enroll(address, "tomorrow")
-        first = at.server.accepted[0]
-        at.mailbox.mail[1] = (
-            f"From: {DANA}\r\nTo: {SAM}\r\nSubject: Re: Hello\r\nMessage-ID: <a@acme.test>\r\nIn-Reply-To: {first[1]}\r\n\r\n"
-            "Interesting. When could we talk?\r\n"
-        ).encode()
+        at.mailbox.mail[1] = answer_to(at.server.accepted[0])
         before, read_by_then = at.reads(), list[int]()
         at.server.at = lambda point: read_by_then.append(at.reads()) if point == "data" else None
         at.jump(days=2)
@@ -266,6 +322,66 @@ async def test_where_sent_could_not_be_looked_into_it_is_asked_before_the_next_e
         at.enroll(LEE)
         await at.until(lambda: at.got() == [DANA, LEE])
         assert 0 < in_vain < len(sought), sought
+
+
+#: What may wait for a disk, a name or another program, by its audit event. Modules are loaded where they are needed.
+WAITS = ("open", "sqlite3.connect", "socket.getaddrinfo", "subprocess.Popen", "os.listdir", "os.scandir", "time.sleep")
+MODULES = (".py", ".pyc", ".so", "__pycache__")
+
+
+@contextlib.contextmanager
+def watched_thread(but: Database) -> Iterator[list[str]]:
+    """What is done meanwhile on this thread that may wait, and every question to a store, except by `but`."""
+    found: list[str] = []
+    here, is_on = threading.get_ident(), True
+
+    def note(event: str, args: tuple[Any, ...]) -> None:
+        if (
+            is_on
+            and event in WAITS
+            and threading.get_ident() == here
+            and not str(args[:1]).rstrip("',)").endswith(MODULES)
+        ):
+            found.append(f"{event} {args[:1]} {traceback.format_stack(limit=6)}")
+
+    def told(whole: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(self: Database, *given: Any, **more: Any) -> Any:
+            if self is not but and threading.get_ident() == here:
+                found.append(f"the store {traceback.format_stack(limit=6)}")
+            return whole(self, *given, **more)
+
+        return asked
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_execute", "transaction", "migrate"):
+            patch.setattr(Database, name, told(getattr(Database, name)))
+        sys.addaudithook(note)  # stays for good, and is deaf in the end
+        try:
+            yield found
+        finally:
+            is_on = False
+
+
+async def test_nothing_waits_for_a_disk_a_store_or_a_name_on_the_thread_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... while it sends, reads, hears an answer and settles a doubt."""
+    async with desk(tmp_path, monkeypatch, "Sent") as at:
+        with watched_thread(but=at.inst.store.database) as found:
+            at.answer_searches(lambda sought, tag: f"* SEARCH{' 1' if len(sought) > 1 else ''}\r\n{tag} OK done")
+            at.server.at = lambda point: hang_up() if point == "accepted" else None
+            at.enroll(DANA)
+            await at.until(lambda: any(row.state is OutboxState.SENT for row in at.rows()))
+            at.server.at = lambda point: None
+            at.mailbox.mail[1] = answer_to(at.server.accepted[0])
+            await at.until(lambda: at.inst.store.recent_inbound(9))
+            at.enroll(LEE)
+            await at.until(lambda: at.got() == [DANA, LEE])
+    assert found == []
+
+
+def hang_up() -> None:
+    raise ConnectionResetError
 
 
 class Hand:
