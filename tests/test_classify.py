@@ -135,6 +135,22 @@ def test_phrases_are_plain_words_with_choices_and_gaps() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("phrase", "found", "not_found"),
+    [
+        ("mark(ed|ing)? this", ["mark this", "marked this", "marking this"], ["marks this", "mark ed this"]),
+        ("un(able|willing) to", ["unable to", "i am unwilling to"], ["un able to", "able to"]),
+        ("hope you(ll| will)? see", ["hope you see", "hope youll see", "hope you will see"], ["hope youths see"]),
+        ("a (business |v)card", ["a business card", "a vcard"], ["a card", "a businesscard"]),
+        ("pass( on this)? (a |)please", ["pass please", "pass on this a please"], ["passon this please"]),
+    ],
+)
+def test_a_choice_without_a_space_is_a_part_of_the_word(phrase: str, found: list[str], not_found: list[str]) -> None:
+    phrases = Phrases()
+    phrases.add(phrase, "xx")
+    assert [text for text in found + not_found if phrases.has(text)] == found
+
+
 def test_ops_can_bring_phrases_of_their_own() -> None:
     book = Phrasebook()
     book.add("xx", {"stop": ["zum"], "phrases": {"optout": ["lass das"]}})

@@ -1,7 +1,7 @@
 """The words by which mail is understood, by language, as data that ops can extend: one TOML file a language beside this module.
 This is the single place in the core that reads files, once, at first use. A phrase is plain words; `(a|b)` is a choice, `(a)?`
 may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending,
-`*` alone for any one word.
+`word(ed|ing)?` for these, `*` alone for any one word.
 
 Matching folds case, accents, apostrophes and commas away, and looks phrases up by their first word: its cost follows the length
 of the text, not the number of phrases."""
@@ -124,6 +124,7 @@ class Phrases:
         if is_cjk(text):
             self.cjk += [(one, language) for one in expanded(text)]
             return
+        text = unglued(text)
         for first in first_words(text):
             table, key = (self.stems, first[:STEM]) if first.endswith("*") else (self.words, first)
             self.stem_words |= {first[:-1]} if first.endswith("*") else set()
@@ -175,6 +176,22 @@ def normal(phrase: str) -> str:
     """A phrase in `plain` form; its own signs (choice, gap, any ending) stay."""
     kept = folded(phrase.replace("*", "\x02")).translate(_DROPPED).replace("\x02", "*")
     return " ".join(kept.split())
+
+
+def unglued(phrase: str) -> str:
+    """A phrase in which a choice that is a part of a word is a choice of whole words: `word(ed|ing)?` is `(worded|wording|word)`.
+    Between a word and a choice of words that bring their own space ("yes( indeed)?", "(big )?yes") nothing is glued."""
+    before = ""
+    while phrase != before:
+        before, phrase = phrase, _HEAD_OF_A_WORD.sub(_whole_words, _TAIL_OF_A_WORD.sub(_whole_words, phrase))
+    return phrase
+
+
+def _whole_words(glued: re.Match[str]) -> str:
+    options = [*glued["options"].split("|"), *([""] if glued["absent"] else [])]
+    head, tail = (glued.groupdict().get(name) or "" for name in ("head", "tail"))
+    apart = all(one.startswith(" ") if head else one.endswith(" ") for one in options if one)
+    return glued[0] if apart else f"({'|'.join(head + one + tail for one in options)})"
 
 
 def first_words(phrase: str) -> set[str]:
@@ -231,6 +248,8 @@ def _compiled(phrase: str) -> re.Pattern[str]:
 
 
 _FIRST = re.compile(r"\w+\*?")
+_TAIL_OF_A_WORD = re.compile(r"(?P<head>\w+)\((?P<options>[^()]*)\)(?P<absent>\?)?(?![*+])")
+_HEAD_OF_A_WORD = re.compile(r"\((?P<options>[^()]*)\)(?P<absent>\?)?(?P<tail>\w+\*?)")
 _PIECE = re.compile(
     r"(?P<word>\w+)(?P<star>\*)?|(?P<gap>…)|(?P<any>(?<![\w)])\*)|"
     r"(?P<open>\()|(?P<close>\)[?*+]?)|(?P<bar>\|)|(?P<space> \??)|(?P<other>.)"
