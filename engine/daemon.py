@@ -20,7 +20,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from engine import desk, enrollments, folder, inbox, intake, notify, outbox, triggers, troubles
+from engine import desk, doubts, enrollments, folder, inbox, intake, notify, outbox, triggers, troubles
 from engine.account import Account
 from engine.clock import Clock
 from engine.config import Config, Mailbox
@@ -581,7 +581,7 @@ class Daemon:
         unfiled = await self._in_store(lambda inst: inst.store.unfiled(address))
         for message in unfiled:
             to_rep = not message.enrollment  # lies in the Inbox
-            if not to_rep and not await self._in_store(lambda inst: files_sent(inst, mailbox)):
+            if not to_rep and not await self._in_store(lambda inst: doubts.files_sent(inst.store, mailbox)):
                 at = message.sent_at or self.clock.now()
                 append = self._watcher.append_sent(address, compose.own_copy(message.raw, message.bcc), at)
                 try:
@@ -602,23 +602,29 @@ class Daemon:
                 outbox.reclaim(inst, mailbox.address, self.clock.now())
             return inst.store.outbox_in(OutboxState.IN_DOUBT)
 
+        looked = {}
         for message in await self._in_store(left):
             mailbox = self.config.mailbox(message.mailbox)
-            if mailbox is None:
-                continue
-            await self._look_for(message, mailbox)
+            if mailbox and (found := await self._look_for(message, mailbox)):
+                looked[message.id] = doubts.Looked(self.clock.now(), found)
+        await self._in_store(lambda inst: doubts.keep(inst.store, looked))
         return self.clock.now() + LOOK_AGAIN
 
-    async def _look_for(self, message: OutboxMessage, mailbox: Mailbox) -> None:
+    async def _look_for(self, message: OutboxMessage, mailbox: Mailbox) -> str:
+        """What the search has shown, in a few words; nothing where it was found."""
         try:
             folder = await self._search(message)
         except Exception as error:
             log.warning("%s: cannot look for a message in doubt: %s", mailbox.address, error)
-            return
+            return f"could not be searched: {error}"
         if folder is None and not await self._is_read(mailbox.address):
-            return  # a copy under another id is known by its words, when Sent is read
+            # A copy under another id is known by its words, when Sent is read.
+            return "not found by its ids; could not be read to its end"
         now = self.clock.now()
-        await self._in_store(lambda inst: outbox.look(inst, message, folder, files_sent(inst, mailbox), now))
+        await self._in_store(
+            lambda inst: outbox.look(inst, message, folder, doubts.files_sent(inst.store, mailbox), now)
+        )
+        return "" if folder else "not found"
 
     # --- what the watcher tells, in its threads ----------------------------------------------------------------------
 
@@ -684,15 +690,6 @@ def applied_last(inst: Installation) -> Library:
     """The library that runs, whoever applied it."""
     applied = inst.store.applied_library()
     return unpack(applied[1]) if applied and applied[0] != inst.library.version else inst.library
-
-
-def files_sent(inst: Installation, mailbox: Mailbox) -> bool:
-    """Whether the server files Sent by itself: as the config says, with `auto` as `check --probe` has found out; else it is taken
-    not to, because a copy too many harms less than a doubt that is resolved wrongly."""
-    if mailbox.sent != "auto":
-        return mailbox.sent == "server"
-    known = inst.store.mailbox(mailbox.address)
-    return bool(known and known.files_sent == "yes")
 
 
 def account(mailbox: Mailbox, kind: str) -> Account:

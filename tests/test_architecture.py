@@ -23,7 +23,7 @@ LAYERS = (
     ("secrets", "store", "smtp", "imap"),
     ("notify",),
     ("installation", "notebook", "poller", "copies"),
-    ("letters", "watcher", "standing"),
+    ("letters", "watcher", "standing", "doubts"),
     ("decisions",),
     ("enrollments",),
     ("outbox", "triggers", "edits"),

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import servers
 
-from engine import enrollments, outbox, troubles
+from engine import doubts, enrollments, outbox, troubles
 from engine.__main__ import main
 from engine.cli.app import FILES, app
 from engine.cli.output import chosen, clean, when
@@ -648,13 +648,41 @@ def test_a_doubt_is_shown_with_its_evidence_and_a_word_settles_it(
 ) -> None:
     enrolled(inst)
     message_id = sends(inst, MONDAY + timedelta(days=1), InDoubt("no answer came"))
+    (doubt,) = inst.store.outbox_in(OutboxState.IN_DOUBT)
+    unsearched = whoelse("doubts").out
+    assert "not searched yet" in unsearched
+    doubts.keep(inst.store, {doubt.id: doubts.Looked(MONDAY + timedelta(days=1, minutes=3), "not found")})
     ran = whoelse("doubts")
     assert message_id in ran.out and "no answer came" in ran.out
+    assert f"follow_up_1_1_1: {doubt.step}, from {REP}" in ran.out
+    assert "Due Tue 3 Mar 2026 09:30, attempt of Tue 3 Mar 2026 09:30" in ran.out
+    assert "Sent was searched Tue 3 Mar 2026 09:33: not found." in ran.out
+    assert "check --connect --probe" in ran.out and max(map(len, ran.out.splitlines())) <= 80
+    (facts,) = json.loads(whoelse("doubts", "--json").out)
+    assert facts["sequence"] == "follow_up_1_1_1" and facts["tried_at"] == "2026-03-03T09:30:00+01:00"
+    assert facts["searched_at"] == "2026-03-03T09:33:00+01:00" and facts["search"] == "not found"
     handle = ran.out.split()[0]
     assert whoelse("doubts", handle, word).code == 0
     (row,) = inst.store.outbox_to(inst.store.contact_at(DANA).id)  # type: ignore[union-attr]
     assert row.state is state
     assert whoelse("doubts").out.strip() == "Nothing is in doubt."
+
+
+@pytest.mark.parametrize(
+    ("sent", "known", "said"),
+    [
+        ("auto", "", "check --connect --probe"),
+        ("auto", "no", "The server does not file Sent by itself"),
+        ("append", "yes", "The server does not file Sent by itself"),
+        ("auto", "yes", "settles by itself"),
+        ("server", "", "settles by itself"),
+    ],
+)
+def test_a_doubt_says_what_would_settle_it(inst: Installation, sent: str, known: str, said: str) -> None:
+    mailbox = replace(inst.config.mailboxes[0], sent=sent)
+    inst.store.add_mailbox(REP)
+    inst.store.learn_mailbox(REP, known, "")
+    assert said in doubts.settles(inst.store, mailbox)
 
 
 # --- for monitoring --------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mailboxes import PATIENCE_SECONDS
 from office import DANA, LEE, MONDAY, SAM, SUE, Office
 from scripted import Line, Stub, stub
 
-from engine import troubles
+from engine import doubts, troubles
 from engine.clock import JumpClock
 from engine.config import load_config
 from engine.core.duration import parse_duration
@@ -382,6 +382,23 @@ async def test_nothing_waits_for_a_disk_a_store_or_a_name_on_the_thread_of_the_l
 
 def hang_up() -> None:
     raise ConnectionResetError
+
+
+async def test_what_a_search_for_a_doubt_has_shown_is_kept_until_the_doubt_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(tmp_path, monkeypatch, "Sent") as at:
+        filed = list[bool]()
+        at.answer_searches(lambda _, tag: f"* SEARCH{' 1' if filed else ''}\r\n{tag} OK done")
+        at.server.at = lambda point: hang_up() if point == "accepted" else None
+        at.enroll(DANA)
+        await at.until(lambda: doubts.kept(at.inst.store), timedelta(0))
+        (doubt,) = at.inst.store.outbox_in(OutboxState.IN_DOUBT)
+        assert doubts.kept(at.inst.store)[doubt.id].found == "not found"
+        filed.append(True)
+        await at.until(lambda: not doubts.kept(at.inst.store), timedelta(0))
+        assert [row.state for row in at.rows() if row.id == doubt.id] == [OutboxState.SENT]
+        assert at.got() == [DANA]
 
 
 class Hand:

@@ -22,7 +22,8 @@ from test_cli import Whoelse, project, whoelse  # noqa: F401
 from engine import outbox
 from engine.config import Config, load_config
 from engine.core.model import OutboxState
-from engine.daemon import account, files_sent
+from engine.daemon import account
+from engine.doubts import files_sent
 from engine.imap import Fetched
 from engine.inbox import receive
 from engine.probe import probe
@@ -154,13 +155,13 @@ def test_the_test_message_concerns_nobody(there: Office) -> None:
 
 def test_the_config_is_believed_and_auto_asks_what_was_learned(there: Office) -> None:
     mailbox = there.inst.rep(SAM)
-    assert mailbox.sent == "auto" and not files_sent(there.inst, mailbox), "nothing is known yet"
+    assert mailbox.sent == "auto" and not files_sent(there.inst.store, mailbox), "nothing is known yet"
     there.store.learn_mailbox(SAM, "yes", "yes")
-    assert files_sent(there.inst, mailbox)
-    assert not files_sent(there.inst, replace(mailbox, sent="append"))
+    assert files_sent(there.inst.store, mailbox)
+    assert not files_sent(there.inst.store, replace(mailbox, sent="append"))
     there.store.learn_mailbox(SAM, "no", "yes")
-    assert not files_sent(there.inst, mailbox)
-    assert files_sent(there.inst, replace(mailbox, sent="server"))
+    assert not files_sent(there.inst.store, mailbox)
+    assert files_sent(there.inst.store, replace(mailbox, sent="server"))
 
 
 def test_a_doubt_is_ended_by_absence_only_where_the_server_is_known_to_file(there: Office) -> None:
@@ -172,6 +173,6 @@ def test_a_doubt_is_ended_by_absence_only_where_the_server_is_known_to_file(ther
         there.store.learn_mailbox(SAM, learned, "yes")
         for _ in range(2):
             there.later(minutes=16)
-            outbox.look(there.inst, doubt, None, files_sent(there.inst, mailbox), there.now)
+            outbox.look(there.inst, doubt, None, files_sent(there.inst.store, mailbox), there.now)
         found = there.store.outbox_message(doubt.id)
         assert found and found.state is state

@@ -3,6 +3,8 @@ handle, and a word that settles it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -477,33 +479,65 @@ def doubts(handle: str, word: str, rep: str, config: Path, as_json: bool) -> Non
     theirs = whose(loaded, rep)
     store = store_of(loaded)
     found = [message for message in store.outbox_in(OutboxState.IN_DOUBT) if theirs(message.mailbox)]
+    facts = _doubts(loaded, store, found)
     if as_json:
-        fields = ("id", "recipient", "mailbox", "subject", "message_id", "step", "note")
+        zoned = [zone_of(loaded, None, each["mailbox"]) for each in facts]
         print_json(
             [
-                {
-                    **{name: getattr(d, name) for name in fields},
-                    "tried_until": stamp(d.deadline, zone_of(loaded, None, d.mailbox)),
-                }
-                for d in found
+                {name: stamp(value, zone) if isinstance(value, datetime) else value for name, value in each.items()}
+                for each, zone in zip(facts, zoned, strict=True)
             ]
         )
         return
     short = handles(message.id for message in found)
+    for each in facts:
+        _say_doubt(each, short[each["id"]], zone_of(loaded, None, each["mailbox"]))
+    how = f"{count(len(found), 'message')} in doubt. Settle one: whoelse doubts ID sent|not-sent (not-sent sends it again)"
+    say("\n".join(folded(how if found else "Nothing is in doubt.")))
+
+
+def _doubts(config: Config, store: Store, found: Sequence[OutboxMessage]) -> list[dict[str, Any]]:
+    """All that is known of each message, to say whether it went out."""
+    from engine.doubts import kept, settles
+    from engine.outbox import ATTEMPT_TIME
+
+    fields = ("id", "recipient", "mailbox", "subject", "message_id", "step", "note")
+    looked = kept(store)
+    facts = []
     for message in found:
-        zone = zone_of(loaded, None, message.mailbox)
-        evidence = f"from {message.mailbox}, {when(message.deadline, zone)}: {message.note}"
-        for line in (
-            *folded(f"{message.recipient}: {message.subject}", f"{short[message.id]}  "),
-            *folded(evidence, "  "),
-        ):
-            say(line)
-        say(f"  Is it in your Sent folder? Its Message-ID is\n  {message.message_id}\n")
-    say(
-        f"{count(len(found), 'message')} in doubt. Settle one: whoelse doubts ID sent|not-sent (not-sent sends it again)"
-        if found
-        else "Nothing is in doubt."
+        enrollment, search = store.enrollment(message.enrollment), looked.get(message.id)
+        facts.append(
+            {
+                **{name: getattr(message, name) for name in fields},
+                "sequence": enrollment.sequence if enrollment else "",
+                "due_at": message.due_at,
+                "tried_at": message.deadline - ATTEMPT_TIME if message.deadline else None,
+                "tried_until": message.deadline,
+                "searched_at": search.at if search else None,
+                "search": search.found if search else "",
+                "settles": settles(store, config.mailbox(message.mailbox)),
+            }
+        )
+    return facts
+
+
+def _say_doubt(doubt: Mapping[str, Any], handle: str, zone: str) -> None:
+    step = f"{doubt['sequence']}: {doubt['step']}" if doubt["sequence"] else doubt["step"]
+    search = (
+        f"Sent was searched {when(doubt['searched_at'], zone)}: {doubt['search']}."
+        if doubt["searched_at"]
+        else "Sent was not searched yet (`whoelse run` does)."
     )
+    for text, head in (
+        (f"{doubt['recipient']}: {doubt['subject']}", f"{handle}  "),
+        (f"{step}, from {doubt['mailbox']}", "  "),
+        (f"Due {when(doubt['due_at'], zone)}, attempt of {when(doubt['tried_at'], zone)}", "  "),
+        (f"Why it is in doubt: {doubt['note']}", "  "),
+        (search, "  "),
+        (doubt["settles"], "  "),
+    ):
+        say("\n".join(folded(text, head)))
+    say(f"  Is it in your Sent folder? Its Message-ID is\n  {doubt['message_id']}\n")
 
 
 def _settle_doubt(config: Config, handle: str, word: str) -> None:
