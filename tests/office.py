@@ -5,21 +5,25 @@ end open the store on either database, a fresh one for each test."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 
 from engine import enrollments, inbox, outbox
 from engine.config import load_config
 from engine.core.model import Contact, Enrollment, OutboxMessage, OutboxState, State
 from engine.core.needs import Refusal
+from engine.database import Database, open_database
 from engine.enrollments import Wish
 from engine.imap import Fetched, Kind
 from engine.inbox import Received
@@ -409,12 +413,6 @@ def fresh_schema(url: str) -> Iterator[str]:
             admin.execute(f"DROP SCHEMA {name} CASCADE")
 
 
-@contextmanager
-def file(folder: Path) -> Iterator[str]:
-    """The URL of a fresh SQLite file."""
-    yield str(folder / "whoelse.db")
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh database: a SQLite file, then a schema of PostgreSQL."""
@@ -447,6 +445,43 @@ def either_store(either_url: str) -> Iterator[Store]:
     store.close()
 
 
+@contextmanager
+def in_memory() -> Iterator[Callable[[], Store]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(open_store(":memory:")))
+
+
+@functools.cache
+def kept(url: str, number: int) -> Database:
+    """A database of this PostgreSQL with its schema, open for the whole run: to make one takes longer than most tests."""
+    return open_database(servers.new_database(url))
+
+
+def emptied(database: Database) -> Store:
+    """A store in it, with nothing in it. Rows are few, so DELETE is far cheaper than TRUNCATE."""
+    told = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migration'"
+    tables = [name for (name,) in database.connection.execute(told).fetchall()]
+    deletes = "".join(f"DELETE FROM {table};" for table in tables)
+    database.connection.execute(f"SET session_replication_role = replica; {deletes} RESET session_replication_role")
+    return Store(database)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def either_stores(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
+    """Opens empty stores that share nothing: SQLite in memory, then PostgreSQL."""
+    if request.param == "sqlite":
+        with in_memory() as stores:
+            yield stores
+        return
+    url, numbers = request.getfixturevalue("postgres_url"), itertools.count()
+    yield lambda: emptied(kept(url, next(numbers)))
+
+
+@pytest.fixture
+def either_office(stores: Callable[[], Store], tmp_path: Path) -> Office:
+    return Office(stores(), tmp_path)
+
+
 @pytest.fixture
 def one_office(tmp_path: Path) -> Iterator[Office]:
     store = open_store(":memory:")
@@ -457,14 +492,14 @@ def one_office(tmp_path: Path) -> Iterator[Office]:
 @pytest.fixture
 def new_office(tmp_path: Path) -> Iterator[Callable[..., Office]]:
     """Offices with a config or a library of their own."""
-    stores: list[Store] = []
+    with in_memory() as stores:
+        yield functools.partial(build, stores, tmp_path)
 
-    def build(**more: Any) -> Office:
-        stores.append(open_store(":memory:"))
-        folder = tmp_path / str(len(stores))
-        folder.mkdir()
-        return Office(stores[-1], folder, **more)
 
-    yield build
-    for store in stores:
-        store.close()
+@pytest.fixture
+def either_new_office(stores: Callable[[], Store], tmp_path: Path) -> Callable[..., Office]:
+    return functools.partial(build, stores, tmp_path)
+
+
+def build(stores: Callable[[], Store], tmp_path: Path, **more: Any) -> Office:
+    return Office(stores(), Path(tempfile.mkdtemp(dir=tmp_path)), **more)

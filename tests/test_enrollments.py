@@ -19,8 +19,9 @@ from engine.enrollments import Wish, enroll
 from engine.errors import UserError
 from engine.store import Told
 
-there = office.one_office
-new_office = office.new_office
+stores = office.either_stores
+there = office.either_office
+new_office = office.either_new_office
 
 
 def refused(there: Office, email: str = DANA, sequence: str = "nudge", **values: Any) -> list[str]:

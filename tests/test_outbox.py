@@ -32,8 +32,9 @@ from engine.smtp import (
     Unreachable,
 )
 
-there = office.one_office
-new_office = office.new_office
+stores = office.either_stores
+there = office.either_office
+new_office = office.either_new_office
 
 GREYLISTED = Deferred(450, "4.2.0 greylisted, come again")
 LIMIT = Deferred(421, "4.7.28 too many messages", account=True)
