@@ -37,11 +37,13 @@ def unread(inst: Installation, address: str, why: str, login: bool, now: datetim
     state = inst.store.mailbox(address)
     since = state.read_failed_at if state and state.read_failed_at else now
     if login or now - since >= UNREAD_LIMIT:
-        begin(inst, address, READ, "login_refused" if login else "unreadable", why, now)
+        begin(inst, address, READ, "login_refused" if login else "unreadable", why, now, since)
 
 
-def begin(inst: Installation, address: str, side: str, kind: str, why: str, now: datetime) -> None:
-    """Tells of it, once until it has ended."""
+def begin(
+    inst: Installation, address: str, side: str, kind: str, why: str, now: datetime, since: datetime | None = None
+) -> None:
+    """Tells of it at `now` (UTC), once until it has ended; it is so `since` then, or earlier."""
     mailbox = inst.config.mailbox(address)
     id = inst.store.new_id()
     facts = json.dumps(
@@ -49,7 +51,7 @@ def begin(inst: Installation, address: str, side: str, kind: str, why: str, now:
             "event": "trouble",
             "kind": kind,
             "id": id,
-            "at": now.isoformat(timespec="seconds"),
+            "at": (since or now).isoformat(timespec="seconds"),
             "rep": address,
             "text": why,
         },

@@ -202,6 +202,8 @@ async def test_a_mailbox_that_stays_unreadable_is_told_once_to_the_rep_and_to_op
         assert not mailbox_tasks(at)  # a minute is no trouble
         await at.until(ops.told)
         assert mailbox_tasks(at) == [troubles.READ] and ops.told() == ["unreadable"]
+        (trouble,) = troubles.found(at.inst.store, at.inst.config.mailboxes, at.clock.now())
+        assert trouble.since and at.clock.now() - trouble.since >= troubles.UNREAD_LIMIT
         failures = at.reads()
         await at.until(lambda: at.reads() > failures + 3)
         assert mailbox_tasks(at) == [troubles.READ]
@@ -223,7 +225,8 @@ async def test_a_refused_login_at_either_server_is_told_at_once(
         await at.until(ops.told, timedelta(0))
         assert mailbox_tasks(at) == [troubles.SEND] and ops.told() == ["login_refused"]
         at.mailbox.hooks["EXAMINE"] = refuse  # it connects anew, and is not let in
-        await at.until(lambda: len(ops.told()) == 2, timedelta(seconds=10))
+        at.jump(seconds=10)
+        await at.until(lambda: len(ops.told()) == 2, timedelta(0))
         assert sorted(mailbox_tasks(at)) == [troubles.READ, troubles.SEND] and set(ops.told()) == {"login_refused"}
         at.mailbox.hooks.clear()
         monkeypatch.setenv("REP_PASSWORD", "secret")
