@@ -282,6 +282,8 @@ class Accepting:
     bodies: list[tuple[str, float, float]] = field(default_factory=list)
     file: Callable[[bytes], None] | None = None
     at: Callable[[str], None] = lambda point: None
+    #: The points that were met so far.
+    met: set[str] = field(default_factory=set)
     #: What is done at a point to the daemon that speaks from an address.
     strikers: dict[str, Callable[[str], None]] = field(default_factory=dict)
 
@@ -313,6 +315,7 @@ def accepting() -> Iterator[Accepting]:
 
 def converse(server: Accepting, peer: str, readline: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
     def at(point: str) -> None:
+        server.met.add(point)
         server.at(point)
         server.strikers.get(peer, server.at)(point)
 

@@ -66,6 +66,7 @@ def test_killed_at_any_point_it_sends_once_and_overlooks_nothing(
         story.tell(planned)
         assert story.faults() == [], story.deaths
         assert story.deaths == [str(death) for death in planned]
+        assert server.met <= {point for _, point in crash.SERVER_POINTS}
         story.inst.store.close()
 
 
