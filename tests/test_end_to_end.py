@@ -312,16 +312,20 @@ async def test_an_introduction_is_answered_from_the_reps_phone(
         await there.stop()
         await there.start()
         assert there.daemon and await there.daemon.read_all()
+        before = tuple(
+            m["Subject"] for m in there.mail(there.rep) if m["Auto-Submitted"]
+        )  # also of a morning on the way
+        assert len(before) == len(set(before))
         tomorrow = (there.clock.now() + timedelta(days=1)).replace(hour=7, minute=31)
         there.clock.jump_to(tomorrow)
         there.daemon.poke()
-        digest = await there.until(lambda: letter(there, "[", but=(alert["Subject"], word["Subject"])), "the digest")
+        digest = await there.until(lambda: letter(there, "[", but=before), "the digest")
         assert "task" in digest["Subject"]
         number = re.search(r"^(\d+)\. Task", plain(digest), re.M)
         assert number
         there.answer(there.rep, digest, f"{number[1]} done")
         await there.until(lambda: letter(there, f"Re: {digest['Subject']}"), "the word on the digest")
-        assert len([m for m in there.mail(there.rep) if m["Auto-Submitted"]]) == 4
+        assert len([m for m in there.mail(there.rep) if m["Auto-Submitted"]]) == len(before) + 2
         assert len(there.mail(there.barry)) == 1 + 1  # Dana's introduction, and one answer to it
 
 
