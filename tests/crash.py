@@ -444,9 +444,11 @@ class Story:
         life = self.daemon(death)
 
         def is_struck() -> bool:
+            if life.is_over() or life.is_frozen():  # frozen in a transaction, it would keep who enrolls waiting
+                return True
             if self.is_over():
                 self.enroll()
-            return life.is_over() or life.is_frozen()
+            return False
 
         self.until(is_struck, 0.05)
         assert life.is_frozen() if death.freezes else life.wait() == -signal.SIGKILL, f"{death}\n{self.log()[-3000:]}"
