@@ -58,7 +58,7 @@ def dates_in(text: str, sent: date) -> list[Found]:
     """All dates in a text in `plain` form, in order, none overlapping; fuller forms win."""
     text = text[:TEXT_MAX]
     found: list[Found] = []
-    for finder in (_iso, _cjk, _named_months, _numeric, _weeks, _alone, _cjk_weekdays, _weekdays):
+    for finder in (_iso, _cjk, _named_months, _numeric, _weeks, _alone, _cjk_weekdays, _rest_of_week, _weekdays):
         for one in finder(text, sent):
             if all(one.end <= other.start or one.start >= other.end for other in found):
                 found.append(one)
@@ -260,3 +260,11 @@ def _weekdays(text: str, sent: date) -> list[Found]:
     for kind, ahead in (("tomorrow", 1), ("next_week", 7 - sent.weekday())):
         hits += [Found(hit.start, hit.end, sent + timedelta(days=ahead), weekly=True) for hit in book.find(kind, text)]
     return hits
+
+
+def _rest_of_week(text: str, sent: date) -> list[Found]:
+    """ "Until the end of the week": away from today to Sunday. Written on a weekend it may be either week."""
+    if sent.weekday() > 4:
+        return []
+    sunday = sent + timedelta(days=6 - sent.weekday())
+    return [Found(hit.start, hit.end, sunday, first=sent, weekly=True) for hit in phrasebook().find("week_out", text)]

@@ -10,7 +10,7 @@ from functools import cached_property
 from engine.core import quoting
 from engine.core.address import FREEMAIL
 from engine.core.model import Message, Person, Reader
-from engine.core.phrases import Hit, phrasebook, plain
+from engine.core.phrases import Hit, is_cjk, phrasebook, plain
 
 #: Words are looked for in this much of the new text; whoever writes more has written a letter, and a letter is a `reply`.
 WORDS_MAX = 8000
@@ -24,6 +24,8 @@ TOPIC_LETTERS_MIN = 3
 
 #: Kinds of phrases beside which others, of the kind `not_KIND`, say where the same words mean something else.
 MEANT_OTHERWISE = ("yes", "hold", "lead")
+#: What makes a yes less counts in any language as long as the text is too short to prove one.
+IN_ANY_LANGUAGE = ("doubt", "you")
 
 _ENDINGS = ("ing", "ed", "es", "s", "e")
 _WORD = re.compile(r"\w+")
@@ -93,7 +95,7 @@ class Evidence:
             found = phrasebook().find(kind, text)
             if found and kind in MEANT_OTHERWISE:
                 found = _without(found, phrasebook().find(f"not_{kind}", text))
-            self._found[kind, text] = [hit for hit in found if self._may_be(hit)] if self.languages else found
+            self._found[kind, text] = [hit for hit in found if self._may_be(kind, hit)] if self.languages else found
         return self._found[kind, text]
 
     @cached_property
@@ -101,10 +103,16 @@ class Evidence:
         """What `hits` has found: the same text is asked for the same kind by several."""
         return {}
 
-    def _may_be(self, hit: Hit) -> bool:
-        """In a language of the text; where little tells which that is, a phrase of several words may be in any."""
-        several = " " in hit.phrase.strip() and not self._is_sure_of_language
-        return hit.language in self.languages or hit.language == "machines" or several
+    def _may_be(self, kind: str, hit: Hit) -> bool:
+        """In a language of the text; where little tells which that is, a phrase of several words, or a doubt, may be in any."""
+        if hit.language in self.languages or hit.language == "machines":
+            return True
+        telling = " " in hit.phrase.strip() or (kind in IN_ANY_LANGUAGE and not self._is_common(hit.phrase))
+        return telling and not self._is_sure_of_language
+
+    def _is_common(self, word: str) -> bool:
+        """Whether a word of another language is an everyday one of the text's own: "na" in Polish is no French "n'a"."""
+        return is_cjk(word) or not self.languages.isdisjoint(phrasebook().stop_words.get(word, ()))
 
     @cached_property
     def _is_sure_of_language(self) -> bool:

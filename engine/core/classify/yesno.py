@@ -52,10 +52,13 @@ def decided(evidence: Evidence) -> tuple[str, str]:
 
 def _asks(evidence: Evidence) -> bool:
     """Whether anything is asked; "Honestly?" before the answer is only a way to begin."""
-    book = phrasebook()
-    asked = [one for one in evidence.sentences if one.endswith(("?", "？"))]
-    told = [one for one in asked if book.equals("rhetorical", _unaddressed(one.rstrip("?？ "), evidence))]
+    told = [one for one in evidence.sentences if _is_rhetorical(one, evidence)]
     return sum(evidence.words.count(mark) for mark in "?？") > len(told)
+
+
+def _is_rhetorical(sentence: str, evidence: Evidence) -> bool:
+    bare = _unaddressed(sentence.rstrip("?？ "), evidence)
+    return sentence.endswith(("?", "？")) and phrasebook().equals("rhetorical", bare)
 
 
 def declined(evidence: Evidence) -> str:
@@ -124,6 +127,7 @@ def confirmed(evidence: Evidence) -> str:
         or _ends_in_no(evidence)
         or _about_something_else(evidence, hits)
         or _says_much_else(evidence)
+        or _is_limited(evidence)
         or not (lone or _comes_first(evidence))
     ):
         return ""
@@ -151,7 +155,7 @@ def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> boo
     doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
     book = phrasebook()
     told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
-    if not doubts or not told or is_cjk(words) or book.has("you", words):
+    if not doubts or not told or is_cjk(words) or evidence.says("you", words):
         return bool(doubts)
     return _speaks_of_the_promise(words, evidence) or any(not book.equals("negation", doubt) for doubt in doubts)
 
@@ -179,6 +183,20 @@ def _says_much_else(evidence: Evidence) -> bool:
     if any(yes and _says_a_day(masked(one, evidence.hits("idioms", one)), evidence) for one, _, yes in unknown):
         return True  # "Confirmed for Thursday"
     return sum(count for _, count, yes in unknown if not yes) > most
+
+
+def _is_limited(evidence: Evidence) -> bool:
+    """ "The goals are reached in Leeds": a name behind the yes that says where, when or for whom; "agreed in May" does not."""
+    book = phrasebook()
+    for piece, sentence in zip(evidence.pieces, evidence.sentences, strict=True):
+        rest = sentence[min((hit.end for hit in evidence.hits("yes", sentence)), default=len(sentence)) :].lstrip()
+        names = {plain(word.strip(_DECORATION + ",")) for word in piece.split() if word[:1].isupper()}
+        for hit in book.find("limits", rest):
+            word = next(iter(rest[hit.end :].split()), "").strip(_DECORATION)
+            is_told = (word in book.months and hit.start > 0) or _speaks_of_the_promise(word, evidence)
+            if word in names and not is_told and _unexplained_words(word, evidence):
+                return True
+    return False
 
 
 def _says_of_what(said: list[str], evidence: Evidence) -> bool:
@@ -225,10 +243,18 @@ def _leading_no(evidence: Evidence) -> str:
     if not hit or hit.end < len(plain(head)):
         return ""
     sentence = evidence.sentences[0]
+    if _is_about_mail(sentence, evidence):
+        return ""
     about_it = _unexplained(sentence, evidence) <= LEADING_WORDS_MAX or (
         asks_to_confirm(evidence) and _speaks_of_the_promise(sentence, evidence)
     )
     return hit.language if about_it else ""  # "No, the export was never part of it."
+
+
+def _is_about_mail(sentence: str, evidence: Evidence) -> bool:
+    """ "No, your email still bounces.": a sentence about mail and nothing else that was promised."""
+    beside = masked(sentence, phrasebook().find("about_mail", sentence))
+    return beside != sentence and not _speaks_of_the_promise(beside, evidence)
 
 
 def _closing_no(evidence: Evidence) -> str:
@@ -309,7 +335,7 @@ def _answers_as_asked(evidence: Evidence) -> bool:
     the plants that you sent." """
     said = _said(evidence)
     bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
-    of_us = any(_unexplained(one, evidence) and phrasebook().has("you", one) for one in said[1:])
+    of_us = any(_unexplained(one, evidence) and evidence.says("you", one) for one in said[1:])
     alone = phrasebook().equals("yes_alone", bare) or (bool(bare) and not _unexplained(bare, evidence))
     return not of_us and alone and evidence.says("yes", bare) is not None
 
@@ -386,8 +412,9 @@ def _comes_first(evidence: Evidence) -> bool:
 
 
 def _said(evidence: Evidence) -> list[str]:
-    """The sentences but for greetings; one that says yes is none."""
-    return [one for one in evidence.sentences if not _is_greeting(one) or evidence.says("yes", one)]
+    """The sentences but for greetings and "Honestly?"; one that says yes is none."""
+    told = [one for one in evidence.sentences if not _is_rhetorical(one, evidence)]
+    return [one for one in told if not _is_greeting(one) or evidence.says("yes", one)]
 
 
 def _is_greeting(sentence: str) -> bool:
