@@ -54,6 +54,8 @@ READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
 #: Where several daemons share two processors each gets so little that its limits must be wider; how often it looks stays as it is.
 LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE", "LOOK_AROUND"}
 CROWD_PACE = 5.0
+#: Nobody answers in a crowd, and to read anew before each email is most of what a slow machine does there.
+CROWD_PACES = {"READ_FRESH": 30.0}
 #: Where a daemon is struck: at each answer of the server ("answered": after its 250), before and after the commit of what claims
 #: an email, of what lets its body begin, of what records it, and of any; at any instant.
 SERVER_POINTS = [
@@ -225,7 +227,8 @@ def live(config: Path, death: Death | None, pace: float, environ: Mapping[str, s
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
-        setattr(modules[module], constant, timedelta(seconds=seconds * (pace if constant in LIMITS else 1)))
+        wide = CROWD_PACES.get(constant, pace) if pace > 1 else 1.0
+        setattr(modules[module], constant, timedelta(seconds=seconds * (wide if constant in LIMITS else 1)))
     aiosmtplib.SMTP = functools.partial(aiosmtplib.SMTP, source_address=(source, 0))  # type: ignore[misc,assignment]
     # The process that opens messages starts with the first of them: many a life meets none.
     daemon.Workers.warm = lambda self: None  # type: ignore[method-assign]
