@@ -48,6 +48,8 @@ Step = Claim | NeedsRead | Nothing
 
 LEASE, LEASE_RENEWAL = timedelta(seconds=15), timedelta(seconds=5)
 STORE_THREADS = 4
+#: What a follow-up waits for is told once, also where the reason changes.
+HELD = "held: the mailbox cannot be read"
 #: So often a verb is carried out anew.
 TRIES_MAX = 3
 STOP_PATIENCE_SECONDS = 30.0
@@ -514,9 +516,8 @@ class Daemon:
 
         def hold(inst: Installation) -> None:
             row = inst.store.outbox_message(message)
-            note = f"held: the mailbox cannot be read: {why}"
-            if row and inst.store.note_outbox(row, note):
-                text = f"{row.step} to {row.recipient}: {note}"
+            if row and inst.store.note_outbox(row, f"{HELD}: {why}") and not row.note.startswith(HELD):
+                text = f"{row.step} to {row.recipient}: {HELD}: {why}"
                 inst.store.tell(self.clock.now(), "held", text, row.contact, row.enrollment, row.id)
 
         await self._in_store(hold)

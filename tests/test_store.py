@@ -768,6 +768,8 @@ def test_who_is_known_only_as_a_prospect_is_no_client_until_won(store: Store) ->
 def test_settings_are_set_changed_and_dropped(store: Store) -> None:
     store.set_setting("a", "1")
     store.set_setting("a", "2")
+    assert not store.add_setting("a", "3")
+    assert store.add_setting("b", "1") and not store.add_setting("b", "2")
     assert store.setting("a") == "2"
     store.drop_setting("a")
     assert store.setting("a") is None
