@@ -39,14 +39,24 @@ USERS = {
     # For tests that want mailboxes of their own (tests/world.py).
     **{f"{name}{n}@{domain}": "secret" for n in range(1, 41) for name, domain in PEOPLE.items()},
 }
+LONG = {"test_crash.py", "test_faults.py"}
 #: Reps whom no other test has used yet.
 REPS = [f"rep{n}@demo.test" for n in range(41, 121)]
 USERS |= dict.fromkeys(REPS, "secret")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits longest begins first, so that nobody waits for it alone in the end."""
-    items.sort(key=lambda item: item.path.name != "test_crash.py")
+    """What takes longest begins first, and every worker has its share of it: nobody waits for one of them alone in the end. (Each
+    worker is given a part of the list, in its order.)"""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.path.name in LONG]
+    rest = [item for item in items if item.path.name not in LONG]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share = long[worker::workers]
+        end = len(items) * (worker + 1) // workers - len(ordered) - len(share)
+        ordered, rest = [*ordered, *share, *rest[: max(end, 0)]], rest[max(end, 0) :]
+    items[:] = ordered + rest
 
 
 @pytest.fixture(scope="session")

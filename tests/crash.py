@@ -145,7 +145,7 @@ class Life(LIVES.Process):  # type: ignore[name-defined,misc]
         return int(self.exitcode)
 
     def is_frozen(self) -> bool:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         return False
 

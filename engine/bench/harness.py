@@ -13,6 +13,8 @@ from statistics import median
 from typing import Literal, TypeVar
 
 PAIRS = 5
+#: Less than a clock tells, for a reference that took no time that it knows of.
+TICK = 1e-9
 #: How large things are: so small that only the outcome matters, as in the table, or with the largest.
 Size = Literal["tiny", "usual", "full"]
 T = TypeVar("T")
@@ -91,7 +93,7 @@ def compare(
 ) -> Row:
     """One row: `engine` and `reference` each measure once and return a figure in `unit`."""
     found = [(engine(), reference()) for _ in range(pairs)]
-    ratio = median(ours / theirs for ours, theirs in found)
+    ratio = median(ours / max(theirs, TICK) for ours, theirs in found)
     ours, theirs = median(each for each, _ in found), median(each for _, each in found)
     return Row(bench, op, target, digits(ratio), met(op, ratio, target), digits(ours), digits(theirs), unit, note)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from engine.core.classify.evidence import Evidence
+from engine.core.classify.evidence import Evidence, masked
 from engine.core.model import Event, Reading
 from engine.core.phrases import phrasebook
 
@@ -45,7 +45,8 @@ def _asks(sentence: str, evidence: Evidence) -> str:
     """The language of the request in one sentence, or an empty string where it is none or about something else."""
     hits = evidence.hits("optout", sentence)
     strong = [hit for hit in hits if " " in hit.phrase or len(sentence.split()) <= SHORT or not hit.phrase.isascii()]
-    if not strong or evidence.says("optout_not", sentence):
+    of_some = masked(sentence, evidence.hits("optout_all", sentence))  # "not about Barry, and not about anything else"
+    if not strong or evidence.says("optout_not", of_some):
         return ""
     return strong[0].language
 

@@ -76,6 +76,8 @@ def declined(evidence: Evidence) -> str:
         return ""
     if evidence.says("softening", rest) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
+    if asks_to_confirm(evidence) and _begins_with_yes(evidence):
+        return ""  # "Yes, it works. But I am not happy about the invoice."
     return f"no:{language}"
 
 
