@@ -141,9 +141,8 @@ def _was_sent(inst: Installation, message: OutboxMessage, copy: tuple[str, datet
     """It lies in the mailbox already: sent by another copy of this store, or by this one before it was restored."""
     folder, at = copy
     with inst.store.transaction():
-        frozen = inst.store.freeze(message)
-        if frozen and inst.store.doubt_claim(frozen, f"it is in {folder} already"):
-            settle(inst, frozen, True, now, f"found in {folder}: another copy of this store has sent it", at)
+        if frozen := inst.store.freeze(message):
+            _sent_by_another(inst, frozen, folder, now, at)
 
 
 def _doubt(inst: Installation, message: OutboxMessage, now: datetime) -> None:
@@ -432,8 +431,14 @@ def settle(
 def found_before(inst: Installation, claim: Claim, folder: str, now: datetime) -> None:
     """What was claimed lies in `folder` already: another copy of this store has sent it."""
     with inst.store.transaction():
-        if inst.store.doubt_claim(claim.message, "it is in Sent already"):
-            settle(inst, claim.message, True, now, f"found in {folder}: another copy of this store has sent it")
+        _sent_by_another(inst, claim.message, folder, now)
+
+
+def _sent_by_another(
+    inst: Installation, claimed: OutboxMessage, folder: str, now: datetime, sent_at: datetime | None = None
+) -> None:
+    if inst.store.doubt_claim(claimed, f"it is in {folder} already"):
+        settle(inst, claimed, True, now, f"found in {folder}: another copy of this store has sent it", sent_at)
 
 
 def look(inst: Installation, message: OutboxMessage, folder: str | None, files_sent: bool, now: datetime) -> None:
