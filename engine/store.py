@@ -30,6 +30,8 @@ from engine.core.model import (
 from engine.database import Database, open_database
 from engine.rows import instant, micros, reader, row_of
 
+#: So many are read at a time of what may be very many.
+AT_ONCE = 1_000
 #: The states in which few messages are, and for whose sake the daemon looks again and again.
 OPEN = frozenset({OutboxState.DRAFT, OutboxState.CLAIMED, OutboxState.DATA_STARTED, OutboxState.IN_DOUBT})
 
@@ -761,9 +763,13 @@ class Store:
         """True once for each contact, schedule and time of it."""
         return bool(self.database.rows("fire_slot", schedule=schedule, slot=slot, contact=contact, at=micros(now)))
 
-    def clients(self) -> list[Contact]:
-        """Without those who are known only as somebody's prospect."""
-        return self._all(Contact, "clients")
+    def clients(self, field: str = "") -> Iterator[Contact]:
+        """Without those who are known only as somebody's prospect, by address; where a `field` is named, those who have it. There
+        may be a million: they are read as they are asked for."""
+        fields, after = f'%"{field}": %' if field else "%", ""
+        while some := self._all(Contact, "clients", after=after, fields=fields, limit=AT_ONCE):
+            yield from some
+            after = some[-1].email
 
     def referrers(self) -> list[Contact]:
         """Everyone who has ever referred somebody."""

@@ -354,20 +354,20 @@ def _start_once(
 def _audience(inst: Installation, trigger: Trigger, now: datetime) -> Iterator[Contact]:
     """Whom a schedule is for: clients, those of them who referred, or those for whom `for:` and `if:` hold. A question that
     cannot be answered is no yes; where nobody could be asked it is told."""
-    chosen = inst.store.referrers() if trigger.audience == "referrers" else inst.store.clients()
-    if trigger.yearly:
-        chosen = [contact for contact in chosen if contact.fields.get(trigger.yearly)]
+    everybody = inst.store.referrers() if trigger.audience == "referrers" else inst.store.clients(trigger.yearly)
     asked = [e for e in (trigger.audience, trigger.condition) if e and e not in ("clients", "referrers")]
-    unanswered: list[str] = []
-    for contact in chosen:
+    unanswered, answered = "", False
+    for contact in everybody:
+        if trigger.yearly and not contact.fields.get(trigger.yearly):
+            continue
         try:
             holds = all(inst.library.templates.expression(e, _values(inst, contact, {})) for e in asked)
         except RenderError as error:
-            unanswered.append(error.problem.message)
+            unanswered = unanswered or error.problem.message
             continue
+        answered = True
         if holds:
             yield contact
-    unasked = unanswered and len(unanswered) == len(chosen)
-    if unasked and inst.store.fire_slot(_identity(trigger), "unanswered", "", now):  # said once
-        said = f"{_names(trigger)} was started for nobody: {' and '.join(asked)} cannot be answered: {unanswered[0]}"
+    if unanswered and not answered and inst.store.fire_slot(_identity(trigger), "unanswered", "", now):  # said once
+        said = f"{_names(trigger)} was started for nobody: {' and '.join(asked)} cannot be answered: {unanswered}"
         inst.store.tell(now, "not_started", said)

@@ -760,9 +760,18 @@ def test_who_is_known_only_as_a_prospect_is_no_client_until_won(store: Store) ->
     dana, barry = contact(store), contact(store, BARRY)
     assert [c.email for c in store.clients()] == [BARRY, DANA]
     referral = store.add_referral(Referral("", dana.id, SAM, Person("Barry", BARRY), "named", MONDAY))
-    assert store.clients() == store.referrers() == [dana]
+    assert list(store.clients()) == store.referrers() == [dana]
     store.save_referral(replace(referral, state="won", won_at=MONDAY))
-    assert store.clients() == [barry, dana]
+    assert list(store.clients()) == [barry, dana]
+
+
+def test_many_clients_are_read_some_at_a_time_and_by_a_field(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.store.AT_ONCE", 2)
+    made = [
+        contact(store, f"dana{n}@acme.test", fields={"renewal_date": "2026-05-02"} if n % 2 else {}) for n in range(5)
+    ]
+    assert [c.email for c in store.clients()] == [c.email for c in made]
+    assert [c.email for c in store.clients("renewal_date")] == ["dana1@acme.test", "dana3@acme.test"]
 
 
 def test_settings_are_set_changed_and_dropped(store: Store) -> None:
@@ -1022,7 +1031,7 @@ def test_a_person_is_erased_and_what_they_referred_still_counts(store: Store, qu
     assert store.story(of.contact) == store.tasks_of(of.contact) == store.firings_of(of.contact) == []
     (kept,) = store.referrals()
     assert (kept.state, kept.prospect, kept.proof) == ("won", Person(), "")
-    assert store.contacts() == store.clients() == store.referrers() == []
+    assert store.contacts() == list(store.clients()) == store.referrers() == []
     hollow = store.contact(of.contact)
     assert hollow and hollow.name == "" and "@" not in hollow.email
     lee = contact(store, LEE)

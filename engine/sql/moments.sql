@@ -19,15 +19,15 @@ INSERT INTO firing (schedule, slot, contact, at) VALUES (:schedule, :slot, :cont
 ON CONFLICT DO NOTHING
 RETURNING slot;
 
--- name: clients()
+-- name: clients(after, fields, limit)
 -- Everybody but those who are known only because a client named or introduced them; one who was won has become a client.
 SELECT * FROM contact c
-WHERE c.email <> 'forgotten ' || c.id AND (EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
+WHERE c.email > :after AND c.fields LIKE :fields AND c.email <> 'forgotten ' || c.id AND (EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email AND r.state = 'won')
   OR NOT (EXISTS (SELECT 1 FROM enrollment e WHERE e.contact = c.id)
     OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email)))
-ORDER BY c.email;
+ORDER BY c.email LIMIT :limit;
 
 -- name: referrers()
 SELECT * FROM contact c
