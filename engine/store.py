@@ -766,7 +766,7 @@ class Store:
     def clients(self, field: str = "") -> Iterator[Contact]:
         """Without those who are known only as somebody's prospect, by address; where a `field` is named, those who have it. There
         may be a million: they are read as they are asked for."""
-        fields, after = f'%"{field}": %' if field else "%", ""
+        fields, after = f'%"{field}":%' if field else "%", ""
         while some := self._all(Contact, "clients", after=after, fields=fields, limit=AT_ONCE):
             yield from some
             after = some[-1].email
