@@ -115,6 +115,50 @@ def test_several_events_of_one_message_are_all_told() -> None:
     assert found.events == (Event.NAMED, Event.CONFIRMED, Event.REPLY)
 
 
+REVIEW = "\n\nOn 3/2/26 9:00 AM, Kim wrote:\n> Did we keep our promise? Reply YES to confirm.\n"
+
+
+def answered(words: str) -> Event:
+    return reading(
+        "From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>", body=words + REVIEW
+    ).event
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "My boss, who never smiles, smiled.",
+        "I was asked to do the same for my brother, who has not slept since March.",
+        "Nobody works late any more and the dog has stopped recognising me.",
+    ],
+)
+def test_beside_a_full_yes_a_denial_in_what_is_told_is_no_doubt(told: str) -> None:
+    assert answered(f"Promise kept, all three. {told}") is Event.CONFIRMED
+    assert answered(f"{told} So yes, promise kept.") is Event.CONFIRMED
+    assert answered(f"The close is quicker, yes. {told}") is Event.REPLY
+
+
+@pytest.mark.parametrize(
+    "reservation",
+    [
+        "The orders view is still missing in Leeds.",
+        "However, the second invoice is wrong.",
+        "You never told us about the second licence.",
+        "I would like to talk about the price.",
+        "Not quite.",
+    ],
+)
+def test_a_reservation_takes_a_full_yes_back(reservation: str) -> None:
+    assert answered(f"Promise kept, all three. {reservation}") is Event.REPLY
+
+
+def test_a_yes_beside_an_address_of_which_nobody_knows_why_is_for_the_rep() -> None:
+    assert (
+        answered("Yes, all three. Sent from the train by way of ops@elsewhere.example since mine is down.")
+        is Event.REPLY
+    )
+
+
 def test_who_has_left_gets_a_note_with_the_successor() -> None:
     found = next(one for one in MESSAGES if one.name == "left_company_en.eml").read(OWN_READER)
     assert found.note == "has left: carol.mains@marlowpress.example"

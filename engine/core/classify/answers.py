@@ -39,7 +39,8 @@ def answer(evidence: Evidence) -> Reading:
             events.append(Event.NAMED)
             rules.append("named:address" if people[0].email else "named:company")
     what, rule = decided(evidence)
-    if what and not (what == "declined" and events):
+    unclear = events if what == "declined" else not people and _gives_an_address(evidence)
+    if what and not unclear:
         events.append(Event(what))
         rules.append(rule)
     return Reading((*events, Event.REPLY), rules[0] if rules else "reply", text=evidence.cut.text, people=people)
@@ -51,3 +52,9 @@ def _is_circular(evidence: Evidence) -> bool:
     if evidence.message.in_reply_to or evidence.message.references:
         return False
     return len(text.split()) > WORDS_MAX or len(_LINK.findall(text + evidence.message.html[:20_000])) > LINKS_MAX
+
+
+def _gives_an_address(evidence: Evidence) -> bool:
+    """Whoever writes down the address of somebody outside has said more than yes, also where nobody knows what."""
+    words = (word.strip("<>()[].,;:") for word in evidence.cut.text.split() if "@" in word)
+    return any(evidence.is_outside(word.lower()) for word in words)

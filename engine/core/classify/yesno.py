@@ -29,7 +29,9 @@ UNEXPLAINED_WORDS_MAX = 2
 ELSEWHERE_WORDS_MAX = 12
 ELSEWHERE_WORDS_MAX_IF_PLAIN = 30
 #: A denial in fewer words than this takes back whatever stands before it: "Not quite."
-TOLD_WORDS_MIN = 5
+TOLD_WORDS_MIN = 4
+#: Beside a yes that says what it affirms, in its sentence.
+AFFIRMING_WORDS_MAX = 3
 #: In what came of a promise, told in its words, so many other words may stand, or as many as are of the promise.
 RESULT_WORDS_MAX = 2
 CLOSING_WORDS_MAX = 3
@@ -137,29 +139,40 @@ def confirmed(evidence: Evidence) -> str:
 
 
 def _takes_back(evidence: Evidence) -> bool:
-    """Whether anything makes the yes less than one. Beside a first sentence that affirms all, a denial in what somebody tells of
-    themselves, and neither of us nor of what was promised, does not: "All three. My boss, who never smiles, smiled." """
-    said = _said(evidence)
-    affirmed = said[0] if said and _affirms_all(said[0], evidence) else ""
-    return any(_is_doubtful(one, evidence, bool(affirmed) and one != affirmed) for one in evidence.sentences)
+    """Whether anything makes the yes less than one."""
+    return any(_is_doubtful(one, evidence) for one in evidence.sentences)
 
 
 def _affirms_all(sentence: str, evidence: Evidence) -> bool:
     """A sentence that says yes to what was asked and hardly anything else."""
-    plainly = evidence.says("yes", sentence) is not None and phrasebook().has("yes_of_what", sentence)
-    return plainly and _unexplained(sentence, evidence) <= 1
-
-
-def _is_doubtful(sentence: str, evidence: Evidence, is_told_beside: bool) -> bool:
-    words = masked(sentence, evidence.hits("idioms", sentence))
-    if is_told_beside:
-        words = masked(words, evidence.hits("social", words))
-    doubts = [words[hit.start : hit.end] for hit in evidence.hits("doubt", words)]
+    if not evidence.says("yes", sentence) or _doubts(sentence, evidence):
+        return False
     book = phrasebook()
-    told = is_told_beside and len(words.split()) >= TOLD_WORDS_MIN and book.has("tells", words)
-    if not doubts or not told or is_cjk(words) or evidence.says("you", words):
-        return bool(doubts)
-    return _speaks_of_the_promise(words, evidence) or any(not book.equals("negation", doubt) for doubt in doubts)
+    beside = masked(sentence, book.find("confirms", sentence))
+    says_of_what = book.has("yes_of_what", beside) or book.has("yes_kept", beside)
+    most = AFFIRMING_WORDS_MAX if says_of_what else 1
+    return (says_of_what or asks_to_confirm(evidence)) and _unexplained(sentence, evidence) <= most
+
+
+def _doubts(sentence: str, evidence: Evidence) -> list[Hit]:
+    return evidence.hits("doubt", masked(sentence, evidence.hits("idioms", sentence)))
+
+
+def _is_told(sentence: str, evidence: Evidence) -> bool:
+    """What somebody tells beside a sentence that affirms all: "All three. My boss never smiles, and did." """
+    return not _affirms_all(sentence, evidence) and any(_affirms_all(one, evidence) for one in evidence.sentences)
+
+
+def _is_doubtful(sentence: str, evidence: Evidence) -> bool:
+    """Beside a sentence that affirms all only a reservation is a doubt, and what is denied of us: good news is as often what did
+    not happen."""
+    if not _is_told(sentence, evidence):
+        return bool(_doubts(sentence, evidence))
+    words = masked(sentence, [*evidence.hits("idioms", sentence), *evidence.hits("social", sentence)])
+    denies = phrasebook().has("negation", words) and not is_cjk(words)
+    if denies and (len(words.split()) < TOLD_WORDS_MIN or evidence.says("you", words)):
+        return True
+    return evidence.says("reservation", words) is not None
 
 
 def _speaks_of_the_promise(words: str, evidence: Evidence) -> bool:
@@ -287,9 +300,9 @@ def _is_flat_no(word: str, sentence: str, evidence: Evidence) -> bool:
 
 def _ends_in_no(evidence: Evidence) -> bool:
     """ "Delivered, yes. Working, no.": a sentence that ends in a no takes the yes back."""
-    said = [masked(one, evidence.hits("idioms", one)) for one in evidence.sentences]
-    last = [one.strip(_DECORATION).rpartition(" ") for one in said]
-    return any(before and _is_a_no(word, evidence) for before, _, word in last)
+    said = [one for one in evidence.sentences if not _is_told(one, evidence)]
+    bare = [masked(one, evidence.hits("idioms", one)).strip(_DECORATION).rpartition(" ") for one in said]
+    return any(before and _is_a_no(word, evidence) for before, _, word in bare)
 
 
 def _is_a_no(word: str, evidence: Evidence) -> bool:
@@ -324,7 +337,7 @@ def _is_all_there_is(evidence: Evidence) -> bool:
     if evidence.says("future") or evidence.says("softening"):
         return False
     unknown = [(_unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
-    most = ELSEWHERE_WORDS_MAX if _answers_as_asked(evidence) else UNEXPLAINED_WORDS_MAX
+    most = ELSEWHERE_WORDS_MAX_IF_PLAIN if _answers_as_asked(evidence) else UNEXPLAINED_WORDS_MAX
     if sum(count for count, _ in unknown) > most:
         return False
     return all(not count for count, yes in unknown if yes) or (
