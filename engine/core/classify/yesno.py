@@ -4,6 +4,7 @@ do it later, a joke. One of them, and the answer is a `reply` for the rep: a wro
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from engine.core.classify.evidence import Evidence, masked, stem
 from engine.core.phrases import Hit, is_cjk, phrasebook, plain
@@ -172,7 +173,19 @@ def _is_doubtful(sentence: str, evidence: Evidence) -> bool:
     denies = phrasebook().has("negation", words) and not is_cjk(words)
     if denies and (len(words.split()) < TOLD_WORDS_MIN or evidence.says("you", words)):
         return True
-    return evidence.says("reservation", words) is not None
+    return evidence.says("reservation", words) is not None or _falls_short(words, evidence)
+
+
+def _falls_short(words: str, evidence: Evidence) -> bool:
+    """ "Seven days last month" where five were promised: another number of what was promised, above the least that was said."""
+    said, told = _numbers(evidence.asked), _numbers(words)
+    others = {
+        number
+        for word, unit in pairwise(words.split())
+        for number in _numbers(word)
+        if stem(unit.strip(_DECORATION)) in evidence.promised
+    } - said
+    return bool(said) and not told & said and any(int(number) > min(map(int, said)) for number in others)
 
 
 def _speaks_of_the_promise(words: str, evidence: Evidence) -> bool:
