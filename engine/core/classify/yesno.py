@@ -185,7 +185,7 @@ def _falls_short(words: str, evidence: Evidence) -> bool:
         for number in _numbers(word)
         if stem(unit.strip(_DECORATION)) in evidence.promised
     } - said
-    return bool(said) and not told & said and any(int(number) > min(map(int, said)) for number in others)
+    return bool(said) and not told & said and any(float(number) > min(map(float, said)) for number in others)
 
 
 def _speaks_of_the_promise(words: str, evidence: Evidence) -> bool:
