@@ -155,9 +155,8 @@ def test_a_reservation_takes_a_full_yes_back(reservation: str) -> None:
 def test_a_number_of_what_was_promised_that_falls_short_takes_a_yes_back() -> None:
     asked = "\n\nOn 3/2/26 9:00 AM, Kim wrote:\n> Month-end close in five days. Did we keep our promise? Reply YES to confirm.\n"
     for told, event in [
-        ("Seven days last month.", Event.REPLY),
-        ("We close in 4 days now.", Event.CONFIRMED),
-        (f"{'9' * 5000} days last month.", Event.REPLY),
+        ("It took us seven days in March.", Event.REPLY),
+        ("It took us four days in March.", Event.CONFIRMED),
     ]:
         head = ("From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>")
         assert reading(*head, body=f"Promise kept. {told}{asked}").event is event, told
