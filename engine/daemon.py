@@ -644,10 +644,13 @@ class Daemon:
 
     def _mail(self, fetched: Fetched) -> None:
         try:
-            self._patiently(lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open))
+            received = self._patiently(
+                lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open)
+            )
         except Unusable as error:  # no fault of the message: it is read again when the store is there again
             raise Unreadable(f"what was read cannot be kept: {error}") from error
-        self._poke_from_thread()
+        if received.row or received.line:  # our own copies, after each of which every loop would look again, are most of Sent
+            self._poke_from_thread()
 
     def _moved(self, mailbox: str, folder: str, position: Position) -> None:
         self._here().store.save_position(mailbox, folder, position.uidvalidity, position.uid, self.clock.now())

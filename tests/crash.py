@@ -51,8 +51,7 @@ SHORT = {
     "daemon.READ_AGAIN": 0.2,
 }
 READ_FRESH_SECONDS = SHORT["outbox.READ_FRESH"]
-#: Where several daemons share two processors each gets so little that its limits must be wider; how often it looks stays as it is.
-LIMITS = {"ATTEMPT_TIME", "ANSWER_TIME", "READ_FRESH", "BODY_TIME", "LEASE", "LOOK_AROUND"}
+#: Where several daemons share two processors each gets so little that it must have more time, and must not use it up by looking.
 CROWD_PACE = 5.0
 #: Nobody answers in a crowd, and to read anew before each email is most of what a slow machine does there.
 CROWD_PACES = {"READ_FRESH": 30.0}
@@ -214,11 +213,12 @@ def blows(points: Sequence[tuple[str, str]], chance: random.Random) -> list[Deat
 
 
 def live(config: Path, death: Death | None, pace: float, environ: Mapping[str, str], source: str) -> None:
-    """The daemon, with the blow that it deals itself; its limits are `pace` times as wide. `source` is the address by which the
+    """The daemon, with the blow that it deals itself; its times are `pace` times as long. `source` is the address by which the
     server tells it from others."""
     import aiosmtplib
 
     from engine import daemon, outbox, run
+    from engine.reading import open_here
 
     os.environ.clear()
     os.environ.update(environ)
@@ -227,11 +227,12 @@ def live(config: Path, death: Death | None, pace: float, environ: Mapping[str, s
     modules = {"outbox": outbox, "daemon": daemon}
     for name, seconds in SHORT.items():
         module, constant = name.split(".")
-        wide = CROWD_PACES.get(constant, pace) if pace > 1 else 1.0
-        setattr(modules[module], constant, timedelta(seconds=seconds * (wide if constant in LIMITS else 1)))
+        times = CROWD_PACES.get(constant, pace) if pace > 1 else 1.0
+        setattr(modules[module], constant, timedelta(seconds=seconds * times))
     aiosmtplib.SMTP = functools.partial(aiosmtplib.SMTP, source_address=(source, 0))  # type: ignore[misc,assignment]
-    # The process that opens messages starts with the first of them: many a life meets none.
+    # Every message here is ours, and to start the process that opens those of strangers costs more than the rest of most lives.
     daemon.Workers.warm = lambda self: None  # type: ignore[method-assign]
+    daemon.Workers.open = lambda self, raw: open_here(raw)  # type: ignore[method-assign]
     if death:
         plan(death)
     sys.exit(run.run(load_config(config, os.environ)))
@@ -569,17 +570,20 @@ class Story:
         return self.inst.store.position(self.reps[-1], "INBOX") is not None
 
     def is_over(self) -> bool:
-        """Nothing is on its way any more, and every answer has been read."""
-        store = self.inst.store
+        """Nothing is on its way any more, and every answer has been read. What is due is asked first, because to read the whole
+        outbox costs far more, and last: what is sent now makes the next step due."""
         busy = (OutboxState.QUEUED, OutboxState.CLAIMED, OutboxState.DATA_STARTED)
-        if (
-            (self.sent == "server" and self.doubts())
-            or any(store.outbox_in(state) for state in busy)
+        return not (
+            self.is_due()
+            or (self.sent == "server" and self.doubts())
+            or any(self.inst.store.outbox_in(state) for state in busy)
             or len(self.read()) < len(self.answers)
-        ):
-            return False
-        due = store.next_due()
-        return due is None or due > datetime.now(UTC) + timedelta(days=1)
+            or self.is_due()
+        )
+
+    def is_due(self) -> bool:
+        due = self.inst.store.next_due()
+        return due is not None and due <= datetime.now(UTC) + timedelta(days=1)
 
     def doubts(self) -> list[OutboxMessage]:
         return self.inst.store.outbox_in(OutboxState.IN_DOUBT)
