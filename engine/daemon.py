@@ -644,12 +644,12 @@ class Daemon:
 
     def _mail(self, fetched: Fetched) -> None:
         try:
-            received = self._patiently(
-                lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open)
-            )
+            received = self._patiently(lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open))
         except Unusable as error:  # no fault of the message: it is read again when the store is there again
             raise Unreadable(f"what was read cannot be kept: {error}") from error
-        if received.row or received.line:  # our own copies, after each of which every loop would look again, are most of Sent
+        if (
+            received.row or received.line
+        ):  # our own copies, after each of which every loop would look again, are most of Sent
             self._poke_from_thread()
 
     def _moved(self, mailbox: str, folder: str, position: Position) -> None:

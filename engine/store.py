@@ -953,8 +953,9 @@ class Store:
         """False when it is there already, whoever was faster."""
         return bool(self.database.rows("add_setting", name=name, value=value))
 
-    def drop_setting(self, name: str) -> None:
-        self.database.change("drop_setting", name=name)
+    def drop_setting(self, name: str) -> bool:
+        """False when it is not there, or somebody was faster."""
+        return bool(self.database.change("drop_setting", name=name))
 
 
 def open_store(url: str, new_id: Callable[[], str] | None = None) -> Store:

@@ -1,6 +1,6 @@
 """What keeps a mailbox from its work until somebody acts: a login that is refused, a mailbox that cannot be read past a limit. Each
 trouble is told once: to the rep by an urgent task, which ends with it, and to ops by the program and the address of that mailbox's
-alerts. For monitoring all that is wrong at a moment is found by looking at the store alone."""
+alerts, which also hear when it is over. For monitoring all that is wrong at a moment is found by looking at the store alone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ MEANS = {
     READ: "Until it can, no follow-up leaves this mailbox: an answer would not be seen.",
     SEND: "Until it is let in, nothing leaves this mailbox.",
 }
+OVER = "it works again"
 REMEDY = "`whoelse check --connect` tries both servers. This task ends by itself when the mailbox works again."
 
 
@@ -44,38 +45,46 @@ def begin(
     inst: Installation, address: str, side: str, kind: str, why: str, now: datetime, since: datetime | None = None
 ) -> None:
     """Tells of it at `now` (UTC), once until it has ended; it is so `since` then, or earlier."""
-    mailbox = inst.config.mailbox(address)
+    if inst.config.mailbox(address) is None:
+        return
     id = inst.store.new_id()
-    facts = json.dumps(
-        {
-            "event": "trouble",
-            "kind": kind,
-            "id": id,
-            "at": (since or now).isoformat(timespec="seconds"),
-            "rep": address,
-            "text": why,
-        },
-        ensure_ascii=False,
-    )
+    facts = _facts("trouble", id, since or now, kind=kind, rep=address, text=why)
     with inst.store.transaction():
-        if mailbox is None or not inst.store.add_setting(f"{side} {address}", facts):
+        if not inst.store.add_setting(f"{side} {address}", facts):
             return
         title, text = TITLES[side].format(address), f"{why}\n\n{MEANS[side]} {REMEDY}"
         inst.store.add_task(Task("", side, address, "", "", title, text, now, urgent=True))
-        for way in ("command", "webhook"):
-            if getattr(mailbox.alert, way):
-                inst.store.add_alert(Alert(f"{id} {way}", address, way, facts, now))
+        _tell_ops(inst, address, id, facts, now)
 
 
 def end(inst: Installation, address: str, side: str, now: datetime) -> None:
     """This side of the mailbox works."""
-    if inst.store.setting(f"{side} {address}") is None:
+    setting = f"{side} {address}"
+    facts = inst.store.setting(setting)
+    if facts is None:
         return
+    told = json.loads(facts)
     with inst.store.transaction():
-        inst.store.drop_setting(f"{side} {address}")
+        if not inst.store.drop_setting(setting):
+            return
         for task in inst.store.open_tasks():
             if (task.kind, task.rep) == (side, address):
-                inst.store.finish_task(task.id, now, "it works again")
+                inst.store.finish_task(task.id, now, OVER)
+        id = inst.store.new_id()
+        over = _facts("trouble_over", id, now, trouble=told["id"], kind=told["kind"], rep=address, text=OVER)
+        _tell_ops(inst, address, id, over, now)
+
+
+def _facts(event: str, id: str, at: datetime, **more: str) -> str:
+    facts = {"event": event, "id": id, "at": at.isoformat(timespec="seconds"), **more}
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def _tell_ops(inst: Installation, address: str, id: str, facts: str, now: datetime) -> None:
+    mailbox = inst.config.mailbox(address)
+    for way in ("command", "webhook"):
+        if mailbox and getattr(mailbox.alert, way):
+            inst.store.add_alert(Alert(f"{id} {way}", address, way, facts, now))
 
 
 # --- for monitoring --------------------------------------------------------------------------------------------------

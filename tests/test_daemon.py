@@ -184,8 +184,12 @@ class Ops:
         self.config = f"    alert: {{command: {program}}}\n"
 
     def told(self) -> list[str]:
+        """The kinds of the troubles, in order."""
+        return [said["kind"] for said in self.said("trouble")]
+
+    def said(self, event: str) -> list[dict[str, str]]:
         lines = self.heard.read_text().splitlines() if self.heard.exists() else []
-        return [json.loads(line)["kind"] for line in lines]
+        return [said for line in lines if (said := json.loads(line))["event"] == event]
 
 
 def mailbox_tasks(at: Desk) -> list[str]:
@@ -208,7 +212,10 @@ async def test_a_mailbox_that_stays_unreadable_is_told_once_to_the_rep_and_to_op
         await at.until(lambda: at.reads() > failures + 3)
         assert mailbox_tasks(at) == [troubles.READ]
         at.mailbox.hooks.clear()
-        await at.until(lambda: not mailbox_tasks(at))
+        await at.until(lambda: not mailbox_tasks(at) and ops.said("trouble_over"))
+        assert [over["trouble"] for over in ops.said("trouble_over")] == [
+            trouble["id"] for trouble in ops.said("trouble")
+        ]
         at.mailbox.hooks["EXAMINE"] = refuse  # the next time is another trouble
         await at.until(lambda: len(ops.told()) == 2)
 
