@@ -259,7 +259,7 @@ def _is_heard_from(inst: Installation, message: OutboxMessage, now: datetime) ->
     enrollment, contact = inst.store.enrollment(message.enrollment), inst.store.contact(message.contact)
     if enrollment is None or contact is None:
         return False
-    inst.store.lock_company(contact)
+    inst.store.lock_company(contact, colleagues=not inst.config.company_cap.is_nothing)
     quiet = quiet_until(inst, enrollment, contact, now)
     return quiet is not None and quiet[0] > now
 

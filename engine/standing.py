@@ -151,7 +151,8 @@ def capped(inst: Installation, contact: Contact, root: str, now: datetime) -> tu
         else:
             why = f"{contact.email} heard from {sequence} less than {config.frequency_cap.text} ago"
             found.append((config.calendar.add(at, config.frequency_cap, place), why))
-    if other := store.last_at_company(contact, root):
+    other = None if config.company_cap.is_nothing else store.last_at_company(contact, root)
+    if other:
         why = f"{other[2]}, of the same company, heard from {other[1]} less than {config.company_cap.text} ago"
         heard = min(other[0], now)  # one that is under way has its deadline for a time, and arrives now
         found.append((config.calendar.add(heard, config.company_cap, place), why))

@@ -239,9 +239,10 @@ class Store:
         """By any of their addresses."""
         return self._one(Contact, "contact_at", address=address.strip().lower())  # type: ignore[no-any-return]
 
-    def lock_company(self, contact: Contact) -> None:
-        """Until the end of the transaction nobody else gets this lock for them or a colleague of theirs."""
-        self.database.rows("lock_company", contact=contact.id, **_company(contact))
+    def lock_company(self, contact: Contact, colleagues: bool = True) -> None:
+        """Until the end of the transaction nobody else gets this lock for them or, with `colleagues`, for one of theirs."""
+        company = _company(contact) if colleagues else dict.fromkeys(("domain", "company"), "")
+        self.database.rows("lock_company", contact=contact.id, **company)
 
     def contacts(self) -> list[Contact]:
         return self._all(Contact, "contacts")

@@ -27,6 +27,11 @@ class Duration:
     business_days: int = 0
     text: str = ""
 
+    @property
+    def is_nothing(self) -> bool:
+        """`0 days`: no time at all."""
+        return not (self.months or self.days or self.minutes or self.business_days)
+
 
 @dataclass(frozen=True)
 class At:
