@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 from engine.core.classify.evidence import Evidence, masked, stem
-from engine.core.phrases import Hit, is_cjk, phrasebook, plain
+from engine.core.phrases import GAP, Hit, is_cjk, phrasebook, plain
 
 #: What stands behind a no that is an answer.
 _STOP = re.compile(r"[,.!–—;:]|\s-\s")
@@ -156,7 +156,14 @@ def _affirms_all(sentence: str, evidence: Evidence) -> bool:
 
 
 def _doubts(sentence: str, evidence: Evidence) -> list[Hit]:
-    return evidence.hits("doubt", masked(sentence, evidence.hits("idioms", sentence)))
+    """Without those that are part of a yes: "Sí, lo habéis cumplido" has no "si lo" (if it) in it."""
+    words = masked(sentence, evidence.hits("idioms", sentence))
+    said = [hit for hit in evidence.hits("yes", words) if GAP not in hit.phrase]
+    return [
+        doubt
+        for doubt in evidence.hits("doubt", words)
+        if not any(yes.start <= doubt.start and doubt.end < yes.end for yes in said)
+    ]
 
 
 def _is_told(sentence: str, evidence: Evidence) -> bool:
@@ -177,15 +184,20 @@ def _is_doubtful(sentence: str, evidence: Evidence) -> bool:
 
 
 def _falls_short(words: str, evidence: Evidence) -> bool:
-    """ "Seven days last month" where five were promised: another number of what was promised, above the least that was said."""
-    said, told = _numbers(evidence.asked), _numbers(words)
-    others = {
-        number
-        for word, unit in pairwise(words.split())
-        for number in _numbers(word)
-        if stem(unit.strip(_DECORATION)) in evidence.promised
-    } - said
-    return bool(said) and not told & said and any(float(number) > min(map(float, said)) for number in others)
+    """ "Seven days last month" where five were promised: another number of it than was said, above the least."""
+    promised, told = _measures(evidence.asked), _measures(words)
+    return not any(told[unit] & promised.get(unit, set()) for unit in told) and any(
+        number > min(promised[unit]) for unit in told.keys() & promised.keys() for number in told[unit]
+    )
+
+
+def _measures(text: str) -> dict[str, set[float]]:
+    """The numbers of a text by the word behind them: "five days" is {"day": {5.0}}."""
+    found: dict[str, set[float]] = {}
+    for word, unit in pairwise(text.split()):
+        for number in _numbers(word):
+            found.setdefault(stem(unit.strip(_DECORATION)), set()).add(float(number))
+    return found
 
 
 def _speaks_of_the_promise(words: str, evidence: Evidence) -> bool:
@@ -347,7 +359,8 @@ def _alone(evidence: Evidence, kind: str) -> str:
 def _is_all_there_is(evidence: Evidence) -> bool:
     """Whether a yes that does not say what it means is the whole message, beside thanks and praise: "Yes I saw this, I am in
     audits" has more to say, and what that is nobody here knows."""
-    if evidence.says("future") or evidence.says("softening"):
+    words = masked(evidence.words, evidence.hits("idioms", evidence.words))
+    if evidence.says("future", words) or evidence.says("softening", words):
         return False
     unknown = [(_unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if _answers_as_asked(evidence) else UNEXPLAINED_WORDS_MAX
@@ -364,8 +377,7 @@ def _answers_as_asked(evidence: Evidence) -> bool:
     said = _said(evidence)
     bare = _unaddressed(said[0], evidence).strip(_DECORATION) if said else ""
     of_us = any(_unexplained(one, evidence) and evidence.says("you", one) for one in said[1:])
-    alone = phrasebook().equals("yes_alone", bare) or (bool(bare) and not _unexplained(bare, evidence))
-    return not of_us and alone and evidence.says("yes", bare) is not None
+    return not of_us and (phrasebook().equals("yes_alone", bare) or _affirms_all(bare, evidence))
 
 
 def _begins_with_yes(evidence: Evidence) -> bool:
@@ -374,6 +386,8 @@ def _begins_with_yes(evidence: Evidence) -> bool:
     said = _said(evidence)
     if not said:
         return False
+    if _affirms_all(said[0], evidence):
+        return True
     first = _unaddressed(said[0], evidence)
     yes = evidence.hits("yes", first)
     before = masked(first, evidence.hits("praise", first)).lstrip("· ")
