@@ -121,10 +121,10 @@ def digits(value: float) -> float:
 
 def seconds(work: Callable[[], object], times: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
     """How long a piece of work takes, once. So little of it that the clock stands still meanwhile is done again."""
-    began = clock()
-    for again in range(1, AGAIN_MAX + 1):
+    began, done, spent = clock(), 0, 0.0
+    while done < times * AGAIN_MAX and spent <= 0:
         for _ in range(times):
             work()
-        if (spent := clock() - began) > 0:
-            break
-    return spent / (times * again)
+        done += times
+        spent = clock() - began
+    return spent / done
