@@ -70,7 +70,7 @@ def test_figures_on_words_alone(hold: object) -> None:
     hold(list(texts()), OWN_READER)
 
 
-@pytest.mark.parametrize("name", [f"texts{number}" for number in [*range(2, 30), 31]])
+@pytest.mark.parametrize("name", [f"texts{number}" for number in [*range(2, 30), 31, 32]])
 @pytest.mark.parametrize("hold", [hold_on_answers, hold_on_days, hold_on_people, hold_on_humans])
 def test_figures_on_answers_from_real_clients(hold: object, name: str) -> None:
     assert callable(hold)
