@@ -4,9 +4,11 @@ file and line."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -68,6 +70,34 @@ class _Template:
     problems: tuple[Problem, ...]
 
 
+# What a text says depends on nothing else. An installation is read again after each edit, and most of its texts are as they were.
+
+
+@functools.lru_cache(SHAPES_MAX)
+def _bare(tag: str) -> Sandbox:
+    return Sandbox(words_of(tag))
+
+
+def _parsed(tag: str, known: str, file: str, source: str, above: int) -> nodes.Template:
+    """The tree of a text, its lines counted as in the file."""
+    try:
+        parsed = _bare(tag).parse(source, known, file)
+    except TemplateSyntaxError as error:
+        error.lineno += above
+        raise
+    for node in (parsed, *parsed.find_all(nodes.Node)):
+        node.lineno = (node.lineno or 1) + above  # some nodes have none
+    return parsed
+
+
+_tree = functools.lru_cache(SHAPES_MAX)(functools.partial(_parsed, ""))
+
+
+@functools.lru_cache(SHAPES_MAX)
+def _compiled(tag: str, name: str, known: str, file: str, source: str, above: int) -> CodeType:
+    return _bare(tag).compile(_parsed(tag, known, file, source, above), name, file)
+
+
 class _Loader(BaseLoader):
     """Gives Jinja the files of one language: `blocks/sign_off.de.md` in place of `blocks/sign_off.md` where it is there."""
 
@@ -80,8 +110,7 @@ class _Loader(BaseLoader):
         known = self.templates.in_language(stem, self.language)
         if known is None:
             raise TemplateNotFound(name, message=f'there is no template "{stem}"')
-        ast = self.templates.parse(environment, known, subject=name.endswith(_SUBJECT))
-        code = environment.compile(ast, name, self.templates.template(known).file)
+        code = _compiled(self.language, name, *self.templates.part(known, subject=name.endswith(_SUBJECT)))
         return environment.template_class.from_code(environment, code, environment.globals)
 
 
@@ -95,7 +124,6 @@ class Templates:
         self._sandboxes: dict[str, Sandbox] = {}
         self._pages: dict[tuple[str, str], Page] = {}
         self._expressions: dict[str, tuple[TemplateExpression, frozenset[str]]] = {}
-        self._trees: dict[tuple[str, bool], nodes.Template] = {}
         self._names: dict[str, frozenset[str]] = {}
 
     # --- filling
@@ -193,25 +221,15 @@ class Templates:
             found = self._templates[known] = _taken_apart(f"{FOLDER}/{known}.md", self.sources[known])
         return found
 
-    def parse(self, environment: Environment, known: str, subject: bool = False) -> nodes.Template:
-        """The tree of a template's body or subject, its lines counted as in the file."""
+    def part(self, known: str, subject: bool = False) -> tuple[str, str, str, int]:
+        """A template's body or subject: its name, its file, its text, and the lines above it."""
         found = self.template(known)
         source, above = (found.subject or "", found.subject_line - 1) if subject else (found.body, found.above)
-        try:
-            parsed = environment.parse(source, known, found.file)
-        except TemplateSyntaxError as error:
-            error.lineno += above
-            raise
-        for node in (parsed, *parsed.find_all(nodes.Node)):
-            node.lineno = (node.lineno or 1) + above  # some nodes have none
-        return parsed
+        return known, found.file, source, above
 
     def _tree(self, known: str, subject: bool = False) -> nodes.Template:
-        """The same, parsed once: to look at, for compiling changes a tree."""
-        found = self._trees.get((known, subject))
-        if found is None:
-            found = self._trees[known, subject] = self.parse(self._sandbox(""), known, subject)
-        return found
+        """The tree of a template's body or subject, to look at: compiling changes a tree."""
+        return _tree(*self.part(known, subject))
 
     def _sandbox(self, tag: str) -> Sandbox:
         sandbox = self._sandboxes.get(tag)
@@ -236,7 +254,7 @@ class Templates:
                     self._sandbox("").get_template(known + (_SUBJECT if subject else ""))
             except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
                 problems.append(self._explained(error, known, {}))
-        return problems + _bad_markdown(found)
+        return [*problems, *_bad_markdown(found)]
 
     def _unknown_filters(self, parsed: nodes.Template, found: _Template) -> Iterable[Problem]:
         sandbox = self._sandbox("")
@@ -353,6 +371,7 @@ def _tags(language: str) -> tuple[str, ...]:
     return (whole, whole.split("-")[0]) if whole else ()
 
 
+@functools.lru_cache(SHAPES_MAX)
 def _taken_apart(file: str, source: str) -> _Template:
     """Front matter, if the file begins with `---`, and the body below it."""
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace(OPEN, "").replace(CLOSE, "").replace(BLANK, "")
@@ -394,14 +413,15 @@ def _front_matter(file: str, text: str) -> tuple[str | None, int, list[Problem]]
 # --- links and HTML ------------------------------------------------------------------------------------------------------
 
 
-def _bad_markdown(found: _Template) -> list[Problem]:
+@functools.lru_cache(SHAPES_MAX)
+def _bad_markdown(found: _Template) -> tuple[Problem, ...]:
     """Links that lead nowhere good, pictures, and HTML that would show as it is written."""
     body = "\n" * found.above + _JINJA.sub(_blotted, found.body)
     problems: list[Problem] = []
     for node in tree(body).walk():
         if node.type == "inline" and node.map:
             problems += _bad_inline(node, found, node.map[0] + 1)
-    return problems
+    return tuple(problems)
 
 
 def _blotted(construct: re.Match[str]) -> str:
