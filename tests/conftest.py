@@ -6,6 +6,7 @@ nothing can pass there by not being run."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -39,7 +40,7 @@ USERS = {
     # For tests that want mailboxes of their own (tests/world.py).
     **{f"{name}{n}@{domain}": "secret" for n in range(1, 41) for name, domain in PEOPLE.items()},
 }
-LONG = {"test_crash.py", "test_faults.py"}
+LONG = ("test_crash.py", "test_faults.py")
 #: Reps whom no other test has used yet.
 REPS = [f"rep{n}@demo.test" for n in range(41, 121)]
 USERS |= dict.fromkeys(REPS, "secret")
@@ -47,16 +48,22 @@ USERS |= dict.fromkeys(REPS, "secret")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, and every worker has its share of it: nobody waits for one of them alone in the end. (Each
-    worker is given a part of the list, in its order.)"""
+    worker is given a part of the list, in its order.) Every second one begins at the other end: a kill waits, a storm computes."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long = [item for item in items if item.path.name in LONG]
+    long = sorted((item for item in items if item.path.name in LONG), key=lambda item: LONG.index(item.path.name))
     rest = [item for item in items if item.path.name not in LONG]
     ordered: list[pytest.Item] = []
     for worker in range(workers):
-        share = long[worker::workers]
+        share = long[worker::workers][:: -1 if worker % 2 else 1]
         end = len(items) * (worker + 1) // workers - len(ordered) - len(share)
         ordered, rest = [*ordered, *share, *rest[: max(end, 0)]], rest[max(end, 0) :]
     items[:] = ordered + rest
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay in memory to the end, and most of what a test makes is gone without a collector: that looks rarely."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="session")
