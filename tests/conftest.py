@@ -41,6 +41,8 @@ USERS = {
     **{f"{name}{n}@{domain}": "secret" for n in range(1, 41) for name, domain in PEOPLE.items()},
 }
 LONG = ("test_crash.py", "test_faults.py")
+#: One worker has all of these, early, where no other takes some of them over: each would play its year anew.
+TOGETHER = "test_year.py"
 #: Reps whom no other test has used yet.
 REPS = [f"rep{n}@demo.test" for n in range(41, 121)]
 USERS |= dict.fromkeys(REPS, "secret")
@@ -52,6 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = sorted((item for item in items if item.path.name in LONG), key=lambda item: LONG.index(item.path.name))
     rest = [item for item in items if item.path.name not in LONG]
+    rest.sort(key=lambda item: item.path.name != TOGETHER)
     ordered: list[pytest.Item] = []
     for worker in range(workers):
         share = long[worker::workers][:: -1 if worker % 2 else 1]
