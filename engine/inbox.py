@@ -78,7 +78,8 @@ _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
 
 @dataclass(frozen=True)
 class Received:
-    """What became of one message: its row (None: it was known already, or is our own copy) and a line for the log."""
+    """What became of one message: its row and a line for the log. No row: it was known already, is our own copy, or decides
+    nothing."""
 
     row: InboundMessage | None
     line: str

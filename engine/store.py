@@ -765,12 +765,12 @@ class Store:
         return bool(self.database.rows("fire_slot", schedule=schedule, slot=slot, contact=contact, at=micros(now)))
 
     def clients(self, field: str = "") -> Iterator[Contact]:
-        """Without those who are known only as somebody's prospect, by address; where a `field` is named, those who have it. There
-        may be a million: they are read as they are asked for."""
+        """Without those who are known only as somebody's prospect, where a `field` is named those who have it. There may be
+        a million: they are read as they are asked for, by what never changes."""
         fields, after = f'%"{field}":%' if field else "%", ""
         while some := self._all(Contact, "clients", after=after, fields=fields, limit=AT_ONCE):
             yield from some
-            after = some[-1].email
+            after = some[-1].id
 
     def referrers(self) -> list[Contact]:
         """Everyone who has ever referred somebody."""
@@ -817,6 +817,9 @@ class Store:
             return None
         taken = self.database.rows("take_alert", id=alert.id, tries=alert.tries, not_before=micros(now + lease))
         return replace(alert, tries=alert.tries + 1) if taken else None
+
+    def drop_alert(self, id: str) -> None:
+        self.database.change("drop_alert", id=id)
 
     def end_alert(self, alert: Alert, again: datetime | None = None) -> None:
         """It was told, or is given up; or it is tried `again`."""
@@ -882,7 +885,7 @@ class Store:
             case "item":
                 self.database.change("erase_item", id=mention.id)
             case "alert":
-                self.database.change("drop_alert", id=mention.id)
+                self.drop_alert(mention.id)
 
     def erase_reasons(self, word: str) -> None:
         """Why somebody else waits, where that names a person ("lee@acme.example was asked on …")."""

@@ -320,7 +320,7 @@ def _round(inst: Installation, trigger: Trigger, slot: str, now: datetime) -> No
 
 
 def _yearly(inst: Installation, trigger: Trigger, now: datetime) -> None:
-    """The store is asked only about the few whose year is at hand: every hour all clients are looked at."""
+    """The store is asked only about the few whose year is at hand: every hour all who have the date are looked at."""
     by = f"the yearly {trigger.yearly}"
     for contact in _audience(inst, trigger, now):
         year = _year_at_hand(inst, trigger, contact, str(contact.fields[trigger.yearly]), now)

@@ -30,6 +30,8 @@ MEANS = {
     SEND: "Until it is let in, nothing leaves this mailbox.",
 }
 OVER = "it works again"
+#: How ops are told.
+WAYS = ("command", "webhook")
 REMEDY = "`whoelse check --connect` tries both servers. This task ends by itself when the mailbox works again."
 
 
@@ -60,13 +62,15 @@ def begin(
 def end(inst: Installation, address: str, side: str, now: datetime) -> None:
     """This side of the mailbox works."""
     setting = f"{side} {address}"
-    facts = inst.store.setting(setting)
-    if facts is None:
+    if inst.store.setting(setting) is None:
         return
-    told = json.loads(facts)
     with inst.store.transaction():
-        if not inst.store.drop_setting(setting):
+        facts = inst.store.setting(setting)
+        if facts is None or not inst.store.drop_setting(setting):
             return
+        told = json.loads(facts)
+        for way in WAYS:  # what could not be told so far would come behind its end
+            inst.store.drop_alert(f"{told['id']} {way}")
         for task in inst.store.open_tasks():
             if (task.kind, task.rep) == (side, address):
                 inst.store.finish_task(task.id, now, OVER)
@@ -82,7 +86,7 @@ def _facts(event: str, id: str, at: datetime, **more: str) -> str:
 
 def _tell_ops(inst: Installation, address: str, id: str, facts: str, now: datetime) -> None:
     mailbox = inst.config.mailbox(address)
-    for way in ("command", "webhook"):
+    for way in WAYS:
         if mailbox and getattr(mailbox.alert, way):
             inst.store.add_alert(Alert(f"{id} {way}", address, way, facts, now))
 

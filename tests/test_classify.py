@@ -146,10 +146,17 @@ def test_beside_a_full_yes_a_denial_in_what_is_told_is_no_doubt(told: str) -> No
         "You never told us about the second licence.",
         "I would like to talk about the price.",
         "Not quite.",
+        "Almost.",
+        "The support on the phone, no.",
+        "Ask me again in March.",
     ],
 )
 def test_a_reservation_takes_a_full_yes_back(reservation: str) -> None:
     assert answered(f"Promise kept, all three. {reservation}") is Event.REPLY
+
+
+def test_a_name_with_an_at_before_it_is_no_address() -> None:
+    assert answered("@Kim Yes, all three. Thanks!") is Event.CONFIRMED
 
 
 def test_a_number_of_what_was_promised_that_falls_short_takes_a_yes_back() -> None:

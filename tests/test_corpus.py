@@ -134,6 +134,9 @@ MONSTERS = {
     "capitals": b"\n\n" + b"Aa " * 500_000,
     "dates": b"Auto-Submitted: auto-replied\n\n" + b"1.1.2026 - " * 200_000,
     "spaces": b"\n\n" + b" " * 2_000_000,
+    "yeses": "Subject: Re: {}\nIn-Reply-To: <1@x>\nContent-Type: text/plain; charset=utf-8\n\n是的。{}".format(
+        "to work " * 100, "甲乙是的甲乙。" * 195
+    ).encode(),
     "reports": b"Content-Type: message/delivery-status\n\n" + b"Final-Recipient: rfc822; a@b.c\n \n" * 100_000,
 }
 

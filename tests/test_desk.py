@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -264,6 +265,23 @@ def test_a_mailbox_in_trouble_stands_in_the_digest_until_it_works(there: Office)
     troubles.end(there.inst, SAM, troubles.READ, there.now)
     there.now = there.now.replace(hour=7, minute=31) + timedelta(days=1)
     assert tick(there) == []
+
+
+def test_a_trouble_that_could_not_be_told_is_not_told_behind_its_end(new_office: Callable[..., Office]) -> None:
+    config = office.CONFIG.replace("per_day: 100", "alert: {command: /bin/true}, per_day: 100", 1)
+    there = new_office(config=config, books=books())
+    troubles.begin(there.inst, SAM, troubles.READ, "unreadable", "the network is down", there.now)
+    untold = there.store.take_alert(there.now, timedelta(minutes=2))
+    assert untold and json.loads(untold.facts)["event"] == "trouble"
+    there.store.end_alert(untold, there.now + timedelta(minutes=5))
+    troubles.end(there.inst, SAM, troubles.READ, there.now + timedelta(minutes=2))
+    over = there.store.take_alert(there.now + timedelta(minutes=6), timedelta(minutes=2))
+    assert over and json.loads(over.facts) | {"id": ""} == {
+        "event": "trouble_over", "id": "", "at": f"{there.now + timedelta(minutes=2):%Y-%m-%dT%H:%M:%S+00:00}",
+        "trouble": json.loads(untold.facts)["id"], "kind": "unreadable", "rep": SAM, "text": troubles.OVER,
+    }  # fmt: skip
+    there.store.end_alert(over)
+    assert there.store.take_alert(there.now + timedelta(hours=3), timedelta(minutes=2)) is None
 
 
 def test_where_nothing_waits_nothing_comes(there: Office) -> None:

@@ -758,11 +758,11 @@ def test_a_schedule_fires_once_for_each_person_and_time(store: Store, crowd: Any
 
 def test_who_is_known_only_as_a_prospect_is_no_client_until_won(store: Store) -> None:
     dana, barry = contact(store), contact(store, BARRY)
-    assert [c.email for c in store.clients()] == [BARRY, DANA]
+    assert [c.email for c in store.clients()] == [DANA, BARRY]
     referral = store.add_referral(Referral("", dana.id, SAM, Person("Barry", BARRY), "named", MONDAY))
     assert list(store.clients()) == store.referrers() == [dana]
     store.save_referral(replace(referral, state="won", won_at=MONDAY))
-    assert list(store.clients()) == [barry, dana]
+    assert list(store.clients()) == [dana, barry]
 
 
 def test_many_clients_are_read_some_at_a_time_and_by_a_field(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1093,6 +1093,11 @@ def test_an_alert_is_taken_by_one_until_it_is_told(store: Store) -> None:
     assert store.take_alert(MONDAY + timedelta(minutes=30), timedelta(minutes=2)) is None
     store.end_alert(again)
     assert store.take_alert(MONDAY + DAY, timedelta(minutes=2)) is None
+    for id in ("r2 webhook", "r3 webhook"):
+        store.add_alert(Alert(id, SAM, "webhook", "{}", MONDAY))
+    store.drop_alert("r2 webhook")
+    left = store.take_alert(MONDAY, timedelta(minutes=2))
+    assert left and left.id == "r3 webhook" and store.take_alert(MONDAY, timedelta(minutes=2)) is None
 
 
 def test_an_introduction_is_unanswered_until_somebody_has_answered_and_unalerted_until_told(store: Store) -> None:

@@ -28,7 +28,7 @@ from engine.core.words import language as words_of
 __all__ = ["RenderError", "Rendered", "Templates", "Use"]
 
 FOLDER = "templates"
-SHAPES_MAX = 2_000  # pages and expressions kept; far more than any library has
+SHAPES_MAX = 2_000  # of each kind of what is made from a text; far more than any library has
 _MARKS = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")
 _SUBJECT = "#subject"
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)

@@ -22,12 +22,12 @@ RETURNING slot;
 -- name: clients(after, fields, limit)
 -- Everybody but those who are known only because a client named or introduced them; one who was won has become a client.
 SELECT * FROM contact c
-WHERE c.email > :after AND c.fields LIKE :fields AND c.email <> 'forgotten ' || c.id AND (EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
+WHERE c.id > :after AND c.fields LIKE :fields AND c.email <> 'forgotten ' || c.id AND (EXISTS (SELECT 1 FROM enrollment e WHERE e.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.client = c.id)
   OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email AND r.state = 'won')
   OR NOT (EXISTS (SELECT 1 FROM enrollment e WHERE e.contact = c.id)
     OR EXISTS (SELECT 1 FROM referral r WHERE r.prospect_key = c.email)))
-ORDER BY c.email LIMIT :limit;
+ORDER BY c.id LIMIT :limit;
 
 -- name: referrers()
 SELECT * FROM contact c

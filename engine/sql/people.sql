@@ -28,8 +28,8 @@ SELECT * FROM contact WHERE id = :id;
 SELECT c.* FROM contact c JOIN address a ON a.contact = c.id WHERE a.address = :address;
 
 -- name: lock_company(contact, domain, company)
--- Whoever claims an email to this person holds them and their colleagues until that is committed. Nothing else locks these rows,
--- and everybody does in one order, so that nobody waits in a circle.
+-- Whoever claims an email to this person holds them, and their colleagues where these count, until that is committed. Nothing else
+-- locks these rows, and each statement does in one order; who claims for several waits in a circle at worst, and begins anew.
 SELECT address FROM address WHERE contact IN (
   SELECT id FROM contact WHERE id = :contact
   UNION SELECT id FROM contact WHERE domain = :domain AND domain <> ''

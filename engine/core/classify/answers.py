@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from engine.core.classify import optout
-from engine.core.classify.evidence import Evidence
+from engine.core.classify.evidence import Evidence, domain_of
 from engine.core.classify.introduced import introduced
 from engine.core.classify.people import named
 from engine.core.classify.yesno import decided
@@ -39,7 +39,7 @@ def answer(evidence: Evidence) -> Reading:
             events.append(Event.NAMED)
             rules.append("named:address" if people[0].email else "named:company")
     what, rule = decided(evidence)
-    unclear = events if what == "declined" else not people and _gives_an_address(evidence)
+    unclear = (what == "declined" and events) or (what == "confirmed" and not people and _gives_an_address(evidence))
     if what and not unclear:
         events.append(Event(what))
         rules.append(rule)
@@ -56,5 +56,5 @@ def _is_circular(evidence: Evidence) -> bool:
 
 def _gives_an_address(evidence: Evidence) -> bool:
     """Whoever writes down the address of somebody outside has said more than yes, also where nobody knows what."""
-    words = (word.strip("<>()[].,;:") for word in evidence.cut.text.split() if "@" in word)
-    return any(evidence.is_outside(word.lower()) for word in words)
+    words = (word.strip("<>()[].,;:").lower() for word in evidence.cut.text.split() if "@" in word)
+    return any("." in domain_of(word) and not word.startswith("@") and evidence.is_outside(word) for word in words)

@@ -1,5 +1,6 @@
 """A clear yes or a clear no to what the email asked. Everything is against clarity: a condition, a doubt, a question, a promise to
-do it later, a joke. One of them, and the answer is a `reply` for the rep: a wrong guess costs a client, asking a minute."""
+do it later, a joke. One of them, and the answer is a `reply` for the rep: a wrong guess costs a client, asking a minute. Beside a
+sentence that affirms all and says nothing else only a reservation is against it: there people tell what they are glad of."""
 
 from __future__ import annotations
 
@@ -127,11 +128,12 @@ def confirmed(evidence: Evidence) -> str:
     lone = _alone(evidence, "yes_alone") if len(words.split()) <= ALONE_WORDS_MAX else ""
     if not hits and not lone:
         return ""
+    affirming = frozenset(one for one in evidence.sentences if _affirms_all(one, evidence))
     if (
-        _takes_back(evidence)
-        or _ends_in_no(evidence)
+        _takes_back(evidence, affirming)
+        or _ends_in_no(evidence, affirming)
         or _about_something_else(evidence, hits)
-        or _says_much_else(evidence)
+        or _says_much_else(evidence, is_plain=bool(affirming))
         or _is_limited(evidence)
         or not (lone or _comes_first(evidence))
     ):
@@ -139,9 +141,9 @@ def confirmed(evidence: Evidence) -> str:
     return f"yes:{hits[0].language if hits else lone}"
 
 
-def _takes_back(evidence: Evidence) -> bool:
+def _takes_back(evidence: Evidence, affirming: frozenset[str]) -> bool:
     """Whether anything makes the yes less than one."""
-    return any(_is_doubtful(one, evidence) for one in evidence.sentences)
+    return any(_is_doubtful(one, evidence, affirming) for one in evidence.sentences)
 
 
 def _affirms_all(sentence: str, evidence: Evidence) -> bool:
@@ -166,25 +168,30 @@ def _doubts(sentence: str, evidence: Evidence) -> list[Hit]:
     ]
 
 
-def _is_told(sentence: str, evidence: Evidence) -> bool:
+def _is_told(sentence: str, affirming: frozenset[str]) -> bool:
     """What somebody tells beside a sentence that affirms all: "All three. My boss never smiles, and did." """
-    return not _affirms_all(sentence, evidence) and any(_affirms_all(one, evidence) for one in evidence.sentences)
+    return bool(affirming) and sentence not in affirming
 
 
-def _is_doubtful(sentence: str, evidence: Evidence) -> bool:
-    """Beside a sentence that affirms all only a reservation is a doubt, and what is denied of us: good news is as often what did
-    not happen."""
-    if not _is_told(sentence, evidence):
-        return bool(_doubts(sentence, evidence))
+def _is_doubtful(sentence: str, evidence: Evidence, affirming: frozenset[str]) -> bool:
+    """Beside a sentence that affirms all only a reservation is a doubt, what is denied of us, and what is said in very few words
+    ("Almost."): good news is as often what did not happen."""
+    told = _is_told(sentence, affirming)
     words = masked(sentence, [*evidence.hits("idioms", sentence), *evidence.hits("social", sentence)])
+    few = len(words.split()) < TOLD_WORDS_MIN and not is_cjk(words)
+    if (not told or few) and _doubts(sentence, evidence):
+        return True
+    if not told:
+        return False
     denies = phrasebook().has("negation", words) and not is_cjk(words)
-    if denies and (len(words.split()) < TOLD_WORDS_MIN or evidence.says("you", words)):
+    if denies and (few or evidence.says("you", words)):
         return True
     return evidence.says("reservation", words) is not None or _falls_short(words, evidence)
 
 
 def _falls_short(words: str, evidence: Evidence) -> bool:
-    """ "Seven days last month" where five were promised: another number of it than was said, above the least."""
+    """ "Seven days last month" where five were promised: another number of it than was said, above the least: most of what is
+    promised is to take less."""
     promised, told = _measures(evidence.asked), _measures(words)
     return not any(told[unit] & promised.get(unit, set()) for unit in told) and any(
         number > min(promised[unit]) for unit in told.keys() & promised.keys() for number in told[unit]
@@ -215,10 +222,9 @@ def _about_something_else(evidence: Evidence, hits: list[Hit]) -> bool:
     return generic or evidence.says("future") is not None or book.has("asks_other", evidence.asked)
 
 
-def _says_much_else(evidence: Evidence) -> bool:
+def _says_much_else(evidence: Evidence, is_plain: bool) -> bool:
     """Whether sentences without a yes say more than can be known to be praise."""
     unknown = [(one, _unaccounted(one, evidence), evidence.says("yes", one)) for one in evidence.sentences]
-    is_plain = any(_affirms_all(one, evidence) for one in evidence.sentences)
     most = ELSEWHERE_WORDS_MAX_IF_PLAIN if is_plain else ELSEWHERE_WORDS_MAX
     if any(yes and _says_a_day(masked(one, evidence.hits("idioms", one)), evidence) for one, _, yes in unknown):
         return True  # "Confirmed for Thursday"
@@ -323,11 +329,15 @@ def _is_flat_no(word: str, sentence: str, evidence: Evidence) -> bool:
     )
 
 
-def _ends_in_no(evidence: Evidence) -> bool:
-    """ "Delivered, yes. Working, no.": a sentence that ends in a no takes the yes back."""
-    said = [one for one in evidence.sentences if not _is_told(one, evidence)]
-    bare = [masked(one, evidence.hits("idioms", one)).strip(_DECORATION).rpartition(" ") for one in said]
-    return any(before and _is_a_no(word, evidence) for before, _, word in bare)
+def _ends_in_no(evidence: Evidence, affirming: frozenset[str]) -> bool:
+    """ "Delivered, yes. Working, no.": a sentence that ends in a no takes the yes back; what is told, only behind a stop."""
+    for piece, sentence in zip(evidence.pieces, evidence.sentences, strict=True):
+        bare = masked(sentence, evidence.hits("idioms", sentence)).strip(_DECORATION)
+        before, _, word = bare.rpartition(" ")
+        parted = _LAST_WORD.search(piece.strip()) is not None
+        if before and _is_a_no(word, evidence) and (parted or not _is_told(sentence, affirming)):
+            return True
+    return False
 
 
 def _is_a_no(word: str, evidence: Evidence) -> bool:
