@@ -18,6 +18,7 @@ test: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m compileall -q engine tests
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # The pure core alone: no files, no sockets, under five seconds; its properties run with everything else.

@@ -1,6 +1,6 @@
-"""Telling a program or an address of the rep's own choice of an introduction, or of a trouble and its end. Every way of failing is a
-sentence, never an exception, and none lasts long: whoever calls stops nothing for it. A post is signed as the Standard Webhooks
-specification says (standardwebhooks.com), its id the same in every try."""
+"""Telling a program or an address of the rep's own choice of an introduction, or of a trouble and its end. Every way of failing
+is a sentence, never an exception, and none lasts long: whoever calls stops nothing for it. A post is signed as the Standard
+Webhooks specification says (standardwebhooks.com), its id the same in every try."""
 
 from __future__ import annotations
 
