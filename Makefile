@@ -17,8 +17,13 @@ test: $(VENV)/.test
 	@sh tests/install-servers.sh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/python -m compileall -q engine tests
+	@$(MAKE) --no-print-directory -j2 types suite
+
+.PHONY: types suite
+types:
+	@$(BIN)/mypy
+suite:
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # The pure core alone: no files, no sockets, under five seconds; its properties run with everything else.

@@ -253,11 +253,11 @@ class Watcher:
             return self._retry_seconds_max
         trouble = describe(watch.account, error)
         watch.trouble = str(trouble)
-        watch.give_up(trouble)
         try:
             self._on_down(watch.name, watch.trouble, trouble.login)
         except Exception:
             log.exception("mailbox %s: on_down failed", watch.name)
+        watch.give_up(trouble)  # whoever waits for it can say why
         if trouble.login:
             return LOGIN_RETRY_SECONDS * uniform(1, 1.1)
         return min(self._retry_seconds_max, 2.0 ** min(watch.failures - 1, 30)) * uniform(0.5, 1)
