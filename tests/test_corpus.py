@@ -75,7 +75,7 @@ def test_figures_on_words_alone() -> None:
     hold_all(list(texts()), OWN_READER)
 
 
-@pytest.mark.parametrize("name", [f"texts{number}" for number in [*range(2, 30), 31, 32]])
+@pytest.mark.parametrize("name", [f"texts{number}" for number in [*range(2, 30), 31, 32, 33]])
 def test_figures_on_answers_from_real_clients(name: str) -> None:
     hold_all(list(drawn(name)), OWN_READER)
 
