@@ -297,6 +297,9 @@ def test_check_connect_logs_in_to_real_servers_and_finds_the_folders(
     )
     monkeypatch.setenv("REP_PASSWORD", password)
     ran = whoelse("check", "--connect")
+    for _ in range(5):
+        if "454" in ran.out:  # a real server that is very busy says so
+            ran = whoelse("check", "--connect")
     assert ran.code == 0, ran.out
     assert f"{address}: SMTP works" in ran.out and "sent is 'Sent'" in ran.out
     monkeypatch.setenv("REP_PASSWORD", "wrong-one")
