@@ -456,6 +456,9 @@ class Story:
             return False
 
         self.until(is_struck, 0.05)
+        if death.point == "quit" and life.is_over() and life.wait() in (0, -signal.SIGTERM):
+            self.live(death)  # told to end, it had no connection left to take leave of
+            return
         assert life.is_frozen() if death.freezes else life.wait() == -signal.SIGKILL, f"{death}\n{self.log()[-3000:]}"
         self.deaths.append(str(death))
         if death.freezes:
