@@ -647,9 +647,8 @@ class Daemon:
             received = self._patiently(lambda inst: inbox.receive(inst, fetched, self.clock.now(), self._readers.open))
         except Unusable as error:  # no fault of the message: it is read again when the store is there again
             raise Unreadable(f"what was read cannot be kept: {error}") from error
-        if (
-            received.row or received.line
-        ):  # our own copies, after each of which every loop would look again, are most of Sent
+        # Most of Sent are our own copies, and every loop would look again after each of them.
+        if received.row or received.line:
             self._poke_from_thread()
 
     def _moved(self, mailbox: str, folder: str, position: Position) -> None:

@@ -118,9 +118,9 @@ def test_several_events_of_one_message_are_all_told() -> None:
 REVIEW = "\n\nOn 3/2/26 9:00 AM, Kim wrote:\n> Did we keep our promise? Reply YES to confirm.\n"
 
 
-def answered(words: str) -> Event:
+def answered(words: str, asked: str = REVIEW) -> Event:
     return reading(
-        "From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>", body=words + REVIEW
+        "From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>", body=words + asked
     ).event
 
 
@@ -165,8 +165,7 @@ def test_a_number_of_what_was_promised_that_falls_short_takes_a_yes_back() -> No
         ("It took us seven days in March.", Event.REPLY),
         ("It took us four days in March.", Event.CONFIRMED),
     ]:
-        head = ("From: dana@acme.example", "To: kim@brightfield.example", "In-Reply-To: <1@x>")
-        assert reading(*head, body=f"Promise kept. {told}{asked}").event is event, told
+        assert answered(f"Promise kept. {told}", asked) is event, told
 
 
 def test_a_yes_beside_an_address_of_which_nobody_knows_why_is_for_the_rep() -> None:

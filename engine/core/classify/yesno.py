@@ -192,7 +192,8 @@ def _is_doubtful(sentence: str, evidence: Evidence, affirming: frozenset[str]) -
 def _falls_short(words: str, evidence: Evidence) -> bool:
     """ "Seven days last month" where five were promised: another number of it than was said, above the least: most of what is
     promised is to take less."""
-    promised, told = _measures(evidence.asked), _measures(words)
+    told = _measures(words)
+    promised = _measures(evidence.asked) if told else {}
     return not any(told[unit] & promised.get(unit, set()) for unit in told) and any(
         number > min(promised[unit]) for unit in told.keys() & promised.keys() for number in told[unit]
     )
