@@ -73,6 +73,7 @@ MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
 #: Of a message that cannot be read.
 HEADERS_MAX = 100_000
 _BODY = re.compile(rb"\r?\n\r?\n")
+_MESSAGE_ID = re.compile(rb"^Message-ID:\s*(<[^<>\s]{1,998}>)\s*$", re.I | re.M)
 _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
 
 
@@ -88,6 +89,9 @@ class Received:
 def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener = open_here) -> Received:
     """Reads one message, decides and keeps; `now` in UTC. The folder's position moves in the same transaction, which begins
     when the message is read. Raises Indigestible where the `opener` cannot read it."""
+    if _is_known_copy(inst, fetched):
+        inst.store.save_position(fetched.mailbox, fetched.folder, fetched.uidvalidity, fetched.uid, now)
+        return Received(None, "")
     with opener(fetched.raw) as opened:
         message = opened.message
         digest = _digest(fetched.raw, message)
@@ -126,6 +130,15 @@ def receive(inst: Installation, fetched: Fetched, now: datetime, opener: Opener 
             return _own(inst, row, message, fetched, old, now)
         assert reading is not None, "what was known before the transaction is known inside of it"
         return _theirs(inst, row, message, reading, old, now)
+
+
+def _is_known_copy(inst: Installation, fetched: Fetched) -> bool:
+    """Most of what comes into Sent is what was just sent: by its id it is known unopened. What it may settle is settled already."""
+    if fetched.kind != "sent":
+        return False
+    found = _MESSAGE_ID.search(_BODY.split(fetched.raw, maxsplit=1)[0][:HEADERS_MAX])
+    ours = inst.store.sent_by_id(found[1].decode("ascii", "replace")) if found else None
+    return ours is not None and ours.state is OutboxState.SENT
 
 
 def _digest(raw: bytes, message: Message) -> str:

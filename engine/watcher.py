@@ -274,7 +274,7 @@ class Watcher:
         if due:
             link.list_folders()  # a folder may have been made meanwhile
         for kind in READING_ORDER:
-            self._read_folder(watch, link, kind)
+            self._read_folder(watch, link, kind, trusting=not due)
         self._on_read(watch.name, started_at)
         watch.full_read_due = time.monotonic() + self._full_read_seconds
         with watch.lock:
@@ -282,19 +282,23 @@ class Watcher:
         for future in waiting:
             future.set_result(True)
 
-    def _read_folder(self, watch: Watch, link: Link, kind: Kind) -> None:
+    def _read_folder(self, watch: Watch, link: Link, kind: Kind, trusting: bool) -> None:
+        """`trusting`: a folder of which the server says that it holds nothing new is not opened."""
         folder = link.folders.get(kind)
         if folder is None:
             return
+        position = self._position(watch.name, folder)
+        if trusting and position and link.ends_with(folder, position):
+            return
         try:
-            link.examine(folder)
+            (link.look_again_at if trusting else link.examine)(folder)
         except IMAPClientAbortError:
             raise
         except IMAPClientError:
             link.list_folders()
             if link.folders.get(kind) == folder:
                 raise  # it is there and cannot be opened
-            self._read_folder(watch, link, kind)  # it is gone, or has another name now
+            self._read_folder(watch, link, kind, trusting)  # it is gone, or has another name now
         else:
             self._read_open_folder(watch, link, kind)
 

@@ -113,7 +113,7 @@ class Desk:
         return [row for state in OutboxState for row in self.inst.store.outbox_in(state)]
 
     def reads(self) -> int:
-        return sum(command.startswith("EXAMINE") for command in self.mailbox.heard)
+        return sum(command.startswith("UID SEARCH") for command in self.mailbox.heard)
 
     def keeps_its_pace(self) -> bool:
         at = sorted(row.sent_at for row in self.rows() if row.sent_at)
@@ -157,7 +157,7 @@ async def test_while_a_mailbox_cannot_be_read_follow_ups_wait_and_first_contacts
         await at.until(lambda: at.got() == [DANA])
         at.enroll(LEE)
         await at.until(lambda: at.got() == [DANA, LEE])
-        at.mailbox.hooks["EXAMINE"] = refuse
+        at.mailbox.hooks["SEARCH"] = refuse
         at.jump(days=1, hours=1)
         await at.until(lambda: any("cannot be read" in row.note for row in at.rows()))
         at.enroll(SUE)
@@ -201,7 +201,7 @@ async def test_a_mailbox_that_stays_unreadable_is_told_once_to_the_rep_and_to_op
 ) -> None:
     ops = Ops(tmp_path)
     async with desk(tmp_path, monkeypatch, more=ops.config) as at:
-        at.mailbox.hooks["EXAMINE"] = refuse
+        at.mailbox.hooks["SEARCH"] = refuse
         await at.until(lambda: (state := at.inst.store.mailbox(SAM)) and state.read_failed_at)
         assert not mailbox_tasks(at)  # a minute is no trouble
         await at.until(ops.told)
@@ -216,7 +216,7 @@ async def test_a_mailbox_that_stays_unreadable_is_told_once_to_the_rep_and_to_op
         assert [over["trouble"] for over in ops.said("trouble_over")] == [
             trouble["id"] for trouble in ops.said("trouble")
         ]
-        at.mailbox.hooks["EXAMINE"] = refuse  # the next time is another trouble
+        at.mailbox.hooks["SEARCH"] = refuse  # the next time is another trouble
         await at.until(lambda: len(ops.told()) == 2)
 
 
@@ -231,7 +231,7 @@ async def test_a_refused_login_at_either_server_is_told_at_once(
         at.enroll(DANA)
         await at.until(ops.told, timedelta(0))
         assert mailbox_tasks(at) == [troubles.SEND] and ops.told() == ["login_refused"]
-        at.mailbox.hooks["EXAMINE"] = refuse  # it connects anew, and is not let in
+        at.mailbox.hooks["SEARCH"] = refuse  # it connects anew, and is not let in
         at.jump(seconds=10)
         await at.until(lambda: len(ops.told()) == 2, timedelta(0))
         assert sorted(mailbox_tasks(at)) == [troubles.READ, troubles.SEND] and set(ops.told()) == {"login_refused"}

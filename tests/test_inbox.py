@@ -353,6 +353,19 @@ def test_our_own_copy_in_sent_is_not_the_reps_hand(asked: Any) -> None:
     assert there.state(nudge) is State.ACTIVE
 
 
+def test_what_was_sent_a_moment_ago_is_known_in_sent_unopened_and_nowhere_else(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, _, first = asked
+    opened: list[bytes] = []
+    monkeypatch.setattr(inbox, "_digest", lambda raw, message: opened.append(raw) or "digest")
+    there.receive(first.raw, folder="Sent", kind="sent")
+    assert not opened and there.store.position(SAM, "Sent")
+    there.receive(b"Message-ID: <by.hand@demo.test>\r\n\r\n" + first.raw, folder="Sent", kind="sent")
+    there.receive(first.raw)
+    assert len(opened) == 2, "it may be an answer that carries our id in its text, or is forged"
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_copy_to_which_the_server_gave_another_id_is_not_the_reps_hand(there: Office, step: int) -> None:
     nudge = there.enroll()

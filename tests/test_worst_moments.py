@@ -342,7 +342,7 @@ def test_stopping_does_not_wait_for_the_dead(diary: Diary) -> None:
     with stub() as server, watching(diary, answer_seconds=PATIENCE_SECONDS * 3) as watcher:
         watcher.add("rep", server.account())
         assert settled(watcher.read_now("rep"))
-        server.hooks["EXAMINE"] = fall_silent
+        server.hooks["SEARCH"] = fall_silent
         asked = watcher.read_now("rep")
         assert silent.wait(PATIENCE_SECONDS)
         stopping = threading.Thread(target=watcher.stop)

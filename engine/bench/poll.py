@@ -64,7 +64,8 @@ def fill(server: Dovecot, user: str, messages: int) -> None:
         (box / part).mkdir(parents=True)
     body = "So it goes on. " * 40
     for n in range(messages):
-        name = f"{1_700_000_000 + n}.{n}.bench:2,{'' if n % UNSEEN_OF == 0 else 'S'}"
+        # Dovecot finds names by their last characters: where those are alike it looks through all of them each time.
+        name = f"{1_700_000_000 + n}.bench.{n:06}:2,{'' if n % UNSEEN_OF == 0 else 'S'}"
         (box / "cur" / name).write_text(MESSAGE.format(n=n, body=body))
     for path in (box.parent, *box.parent.rglob("*")):
         shutil.chown(path, "nobody", "nogroup")

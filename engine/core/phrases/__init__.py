@@ -60,27 +60,19 @@ _WORD = re.compile(r"\w+")
 
 
 @lru_cache(maxsize=64)
-def _words(text: str) -> tuple[frozenset[str], dict[str, set[str]]]:
-    """The different words of a text, and the same by their stems: one text is looked through for many kinds of phrases in turn."""
-    words = frozenset(_WORD.findall(text))
+def _places(text: str) -> tuple[dict[str, list[int]], dict[str, set[str]]]:
+    """The different words of a text with the places where each stands, and the words by their stems: one text is looked through
+    for many kinds of phrases in turn."""
+    places: dict[str, list[int]] = {}
     stems: dict[str, set[str]] = {}
-    for word in words:
-        stems.setdefault(word[:STEM], set()).add(word)
-    return words, stems
-
-
-def _places(text: str, word: str) -> Iterator[int]:
-    """Where a word stands, and not as a part of another one."""
-    at = text.find(word)
-    while at >= 0:
-        end = at + len(word)
-        if not (at and _goes_on(text[at - 1])) and not (end < len(text) and _goes_on(text[end])):
-            yield at
-        at = text.find(word, end)
-
-
-def _goes_on(char: str) -> bool:
-    return char.isalnum() or char == "_"
+    for match in _WORD.finditer(text):
+        word = match[0]
+        if word in places:
+            places[word].append(match.start())
+        else:
+            places[word] = [match.start()]
+            stems.setdefault(word[:STEM], set()).add(word)
+    return places, stems
 
 
 @dataclass(frozen=True)
@@ -150,14 +142,14 @@ class Phrases:
 
     def _candidates(self, text: str) -> Iterator[tuple[Alike, int]]:
         """Phrases that begin alike, with each place where one of them stands."""
-        words, stems = _words(text)
-        begins = self.words.keys() & words
+        places, stems = _places(text)
+        begins = self.words.keys() & places.keys()
         for stem in self.stems.keys() & stems.keys():
             begins |= stems[stem]
         for word in begins:
-            patterns = [(alike, alike.pattern.match) for alike in self._alike(word)]
-            for start in _places(text, word):
-                for alike, match in patterns:
+            for alike in self._alike(word):
+                match = alike.pattern.match
+                for start in places[word]:
                     if match(text, start):
                         yield alike, start
 
