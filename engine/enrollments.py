@@ -233,8 +233,9 @@ def _render_faults(inst: Installation, sequence: Sequence, enrollment: Enrollmen
         try:
             if step.condition and not holds(inst, enrollment, step.condition, now):
                 continue
-            render(inst, replace(enrollment, step=step.id), step, now)
-            documents(inst, replace(enrollment, step=step.id), step, now)
+            there = replace(enrollment, step=step.id)
+            render(inst, there, step, now)
+            documents(inst, there, step, now)
         except RenderError as error:
             faults.append(
                 Refusal("template", str(error.problem), f"step {step.id} cannot be filled in; mend the template")
