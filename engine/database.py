@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+#: By the columns of a statement: what makes a value of each row.
+Reader = Callable[[tuple[str, ...]], Callable[[Any], T]]
 SQL = Path(__file__).parent / "sql"
 BUSY_TIMEOUT_SECONDS = 30
 WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
@@ -112,12 +115,20 @@ def statements(dialect: Dialect, folder: Path = SQL) -> dict[str, str]:
     return found
 
 
+@functools.cache
+def questions(dialect: Dialect) -> frozenset[str]:
+    """The names of those that neither write nor lock."""
+    found = statements(dialect).items()
+    return frozenset(name for name, text in found if text.startswith("SELECT") and "FOR UPDATE" not in text)
+
+
 class Database:
     """One connection. `transaction` nests: the outermost commits. A connection that was lost is made anew by `connect` before
     the next transaction or lone statement; what was under way when it was lost is lost with it."""
 
     def __init__(self, connection: Any, dialect: Dialect, connect: Callable[[], Any] | None = None) -> None:
         self.connection, self.dialect, self._sql = connection, dialect, statements(dialect)
+        self._questions = questions(dialect)
         self._connect = connect
         self._depth = 0
         self._failed = False
@@ -194,21 +205,21 @@ class Database:
                 raise
             raise explained from error
 
-    def values(self, make: Callable[[dict[str, Any]], T], name: str, /, **values: object) -> list[T]:
-        """What `make` makes of each row of a named statement. Raises Conflict and Unusable, like all that follow.
+    def values(self, reader: Reader[T], name: str, /, **values: object) -> list[T]:
+        """What the reader makes of each row of a named statement. Raises Conflict and Unusable, like all that follow.
 
         Inside a transaction a question is asked once until something is written or locked: nothing else can change its answer
         in SQLite, and in PostgreSQL nothing that was not locked may be relied upon. What is made must not be changed."""
         statement = self._sql[name]
-        if not (self._depth and statement.startswith("SELECT") and "FOR UPDATE" not in statement):
+        if not self._depth or name not in self._questions:
             self._read.clear()
-            return self._execute(statement, values, functools.partial(_made, make))
-        asked = (make, statement, *values.items())
+            return _made(reader, self._execute(statement, values, _rows))
+        asked = (reader, name, *values.items())
         known = self._read.get(asked)
         if known is None:
             if len(self._read) >= READ_MAX:
                 self._read.clear()
-            known = self._read[asked] = self._execute(statement, values, functools.partial(_made, make))
+            known = self._read[asked] = _made(reader, self._execute(statement, values, _rows))
         return list(known)
 
     def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
@@ -219,9 +230,9 @@ class Database:
         """The one row of a named statement, None when there is none."""
         return self.value(_itself, name, **values)
 
-    def value(self, make: Callable[[dict[str, Any]], T], name: str, /, **values: object) -> T | None:
-        """What `make` makes of the one row of a named statement, None when there is none."""
-        found = self.values(make, name, **values)
+    def value(self, reader: Reader[T], name: str, /, **values: object) -> T | None:
+        """What the reader makes of the one row of a named statement, None when there is none."""
+        found = self.values(reader, name, **values)
         assert len(found) <= 1, f"{name} returned {len(found)} rows"
         return found[0] if found else None
 
@@ -267,13 +278,17 @@ class Database:
         self.connection.close()
 
 
-def _made(make: Callable[[dict[str, Any]], T], cursor: Any) -> list[T]:
-    names = [column[0] for column in cursor.description]
-    return [make(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+def _rows(cursor: Any) -> tuple[tuple[str, ...], list[Any]]:
+    return tuple(map(itemgetter(0), cursor.description)), cursor.fetchall()
 
 
-def _itself(row: dict[str, Any]) -> dict[str, Any]:
-    return row
+def _made(reader: Reader[T], found: tuple[tuple[str, ...], list[Any]]) -> list[T]:
+    columns, rows = found
+    return list(map(reader(columns), rows)) if rows else []
+
+
+def _itself(columns: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
+    return lambda row: dict(zip(columns, row, strict=True))
 
 
 def _changed(cursor: Any) -> int:

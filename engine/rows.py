@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import operator
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
@@ -75,28 +76,39 @@ def _codecs(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], Callable[[Any], 
     return tuple((f.name, *_codec(_plain(hints[f.name]))) for f in dataclasses.fields(cls))
 
 
+@functools.cache
+def _written(cls: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    return [(name, write) for name, write, _ in _codecs(cls) if write is not _same]
+
+
 def row_of(value: Any) -> dict[str, Any]:
     """A value's fields as what the database takes."""
-    return {
-        name: None if (v := getattr(value, name)) is None else write(v)
-        for name, write, _ in _codecs(cast(Hashable, type(value)))
-    }
+    row = dict(vars(value))
+    for name, write in _written(cast(Hashable, type(value))):
+        if row[name] is not None:
+            row[name] = write(row[name])
+    return row
 
 
-def _reader(cls: Any) -> Callable[[Mapping[str, Any]], Any]:
+def _reader(cls: Any) -> Callable[[tuple[str, ...]], Callable[[Sequence[Any]], Any]]:
     codecs = _codecs(cls)
-    names = frozenset(name for name, _, _ in codecs)
-    coded = [(name, read) for name, _, read in codecs if read is not _same]
+    coded = [(place, read) for place, (_, _, read) in enumerate(codecs) if read is not _same]
 
-    def value_of(row: Mapping[str, Any]) -> Any:
-        values = {name: value for name, value in row.items() if name in names}
-        for name, read in coded:
-            if (value := values.get(name)) is not None:
-                values[name] = read(value)
-        return cls(**values)
+    @functools.cache
+    def among(columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+        pick = operator.itemgetter(*(columns.index(name) for name, _, _ in codecs))
 
-    return value_of
+        def value_of(row: Sequence[Any]) -> Any:
+            values = list(pick(row))
+            for place, read in coded:
+                if values[place] is not None:
+                    values[place] = read(values[place])
+            return cls(*values)
+
+        return value_of
+
+    return among
 
 
-#: What makes a value of such a class of a row; columns that the value does not have are left.
-reader: Callable[[Any], Callable[[Mapping[str, Any]], Any]] = functools.cache(_reader)
+#: What makes values of such a class of rows with these columns; a column that the value does not have is left.
+reader: Callable[[Any], Callable[[tuple[str, ...]], Callable[[Sequence[Any]], Any]]] = functools.cache(_reader)

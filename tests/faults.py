@@ -264,7 +264,8 @@ class Storm:
         if epoch is None:
             return
         yield
-        step = outbox.claim(inst, REP, epoch, self.now)
+        with inst.store.transaction():  # as the daemon claims
+            step = outbox.claim(inst, REP, epoch, self.now)
         yield
         if isinstance(step, NeedsRead):
             yield from self.read()
