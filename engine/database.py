@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,6 +76,7 @@ class Dialect:
     broken: type[Exception]
     statement: Callable[[str], str]
     schema: Callable[[str], str]
+    columns: Callable[[Any], tuple[str, ...]]
 
 
 @functools.cache
@@ -87,7 +89,10 @@ def sqlite() -> Dialect:
     def statement(text: str) -> str:
         return text.replace("FOR UPDATE SKIP LOCKED", "").replace("FOR UPDATE", "")
 
-    return Dialect("BEGIN IMMEDIATE", "SELECT 1", sqlite3.IntegrityError, sqlite3.Error, statement, schema)
+    def columns(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+        return tuple(map(itemgetter(0), cursor.description))
+
+    return Dialect("BEGIN IMMEDIATE", "SELECT 1", sqlite3.IntegrityError, sqlite3.Error, statement, schema, columns)
 
 
 @functools.cache
@@ -97,8 +102,14 @@ def postgresql() -> Dialect:
     def statement(text: str) -> str:
         return _TOKEN.sub(lambda m: m[1] or f"%({m[2]})s", text.replace("%", "%%"))
 
+    def columns(cursor: psycopg.Cursor[Any]) -> tuple[str, ...]:
+        """`description` makes an object of each, which costs as much as the question."""
+        result = cursor.pgresult
+        assert result is not None
+        return tuple((result.fname(place) or b"").decode() for place in range(result.nfields))
+
     lock = f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
-    return Dialect("BEGIN", lock, psycopg.IntegrityError, psycopg.Error, statement, str)
+    return Dialect("BEGIN", lock, psycopg.IntegrityError, psycopg.Error, statement, str, columns)
 
 
 @functools.cache
@@ -213,14 +224,18 @@ class Database:
         statement = self._sql[name]
         if not self._depth or name not in self._questions:
             self._read.clear()
-            return _made(reader, self._execute(statement, values, _rows))
+            return self._execute(statement, values, partial(self._made, reader))
         asked = (reader, name, *values.items())
         known = self._read.get(asked)
         if known is None:
             if len(self._read) >= READ_MAX:
                 self._read.clear()
-            known = self._read[asked] = _made(reader, self._execute(statement, values, _rows))
+            known = self._read[asked] = self._execute(statement, values, partial(self._made, reader))
         return list(known)
+
+    def _made(self, reader: Reader[T], cursor: Any) -> list[T]:
+        rows = cursor.fetchall()
+        return list(map(reader(self.dialect.columns(cursor)), rows)) if rows else []
 
     def rows(self, name: str, /, **values: object) -> list[dict[str, Any]]:
         """The rows of a named statement, by column name."""
@@ -276,15 +291,6 @@ class Database:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def _rows(cursor: Any) -> tuple[tuple[str, ...], list[Any]]:
-    return tuple(map(itemgetter(0), cursor.description)), cursor.fetchall()
-
-
-def _made(reader: Reader[T], found: tuple[tuple[str, ...], list[Any]]) -> list[T]:
-    columns, rows = found
-    return list(map(reader(columns), rows)) if rows else []
 
 
 def _itself(columns: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
