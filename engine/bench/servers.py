@@ -164,6 +164,7 @@ default_client_limit = 4000
 mail_max_userip_connections = 0
 first_valid_uid = 1
 mail_location = maildir:~/Maildir
+mail_always_cache_fields = flags hdr.message-id hdr.references
 mailbox_list_index = yes
 passdb {{
   driver = passwd-file
