@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-WORKERS ?= 4
+WORKERS ?= 6
 
 # Tests start many processes: what is compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE

@@ -122,7 +122,8 @@ class Stub:
     def _search(self, line: Line, tag: str, command: str) -> None:
         words = command.split()
         first = int(words[3].partition(":")[0]) if words[2] == "UID" else 1
-        uids = [uid for uid in self.mail if uid >= first] or list(self.mail)[-1:]
+        there = list(self.mail)  # mail comes while it is asked
+        uids = [uid for uid in there if uid >= first] or there[-1:]
         line.say(f"* SEARCH {' '.join(map(str, uids))}\r\n{tag} OK done")
 
     def _fetch(self, line: Line, tag: str, command: str) -> None:
