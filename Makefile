@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-WORKERS ?= 6
+WORKERS ?= 4
 
 # Tests start many processes: what is compiled is kept.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,14 +13,16 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.demo
 	@$(BIN)/whoelse demo
 
-test: $(VENV)/.test
-	@sh tests/install-servers.sh
+test:
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.test servers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m compileall -q engine tests
 	@$(MAKE) --no-print-directory -j2 types suite
 
-.PHONY: types suite
+.PHONY: servers types suite
+servers:
+	@sh tests/install-servers.sh
 types:
 	@$(BIN)/mypy
 suite:
@@ -64,7 +66,7 @@ install:
 	@$(PYTHON) -c 'import sys; sys.exit("whoelse needs Python 3.11 or newer; say which with: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing whoelse[$(EXTRAS)] into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@$(BIN)/pip install --no-compile --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 clean:

@@ -5,6 +5,7 @@ No socket is opened and nothing sleeps, so thousands of schedules fit into a min
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -67,6 +68,32 @@ CONFIGS = {sent: _config(sent) for sent in ("server", "append")}
 LIBRARY: Library = parse(SOURCES)[0]
 
 
+def begun(sent: str, contacts: int) -> Installation:
+    """A store of its own in which so many clients have begun: a copy of one that was made once."""
+    content, ids = _made(sent, contacts)
+    inst = _installation(sent)
+    inst.store.database.connection.deserialize(content)
+    for _ in range(ids):
+        inst.store.new_id()
+    return inst
+
+
+@functools.cache
+def _made(sent: str, contacts: int) -> tuple[bytes, int]:
+    """What is in such a store, and how many ids it gave."""
+    inst = _installation(sent)
+    inst.store.add_mailbox(REP)
+    inst.store.save_position(REP, "INBOX", 1, 0, BEGIN)
+    for number in range(contacts):
+        wish = Wish(f"client{number}@acme.example", "three", {}, contact={"name": "Dana Weber"})
+        assert not isinstance(enrollments.enroll(inst, wish, BEGIN), list)
+    return inst.store.database.connection.serialize(), int(inst.store.new_id(), 16) - 1
+
+
+def _installation(sent: str) -> Installation:
+    return Installation(CONFIGS[sent], open_store(":memory:", counted_ids()), LIBRARY, b"k" * 32)
+
+
 @dataclass
 class Taken:
     """A message for which the server took the responsibility: when its body began, and whose it is."""
@@ -95,18 +122,12 @@ class Storm:
         self.chance = random.Random(seed)
         self.seed, self.now, self.owners = seed, BEGIN, 0
         self.files = self.chance.random() < 0.5
-        config = CONFIGS["server" if self.files else "append"]
-        self.inst = Installation(config, open_store(":memory:", counted_ids()), LIBRARY, b"k" * 32)
+        self.inst = begun("server" if self.files else "append", contacts)
         self.outside, self.happened, self.story = Outside(), Counter[str](), list[str]()
         self.calm = False
         self.hands: dict[int, str] = {}
         self.broken: list[str] = []
         self.heard: set[str] = set()
-        self.inst.store.add_mailbox(REP)
-        self.inst.store.save_position(REP, "INBOX", 1, 0, self.now)
-        for number in range(contacts):
-            wish = Wish(f"client{number}@acme.example", "three", {}, contact={"name": "Dana Weber"})
-            assert not isinstance(enrollments.enroll(self.inst, wish, self.now), list)
         if without:
             WITHOUT[without](self)
 

@@ -59,20 +59,41 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _WORD = re.compile(r"\w+")
 
 
-@lru_cache(maxsize=64)
-def _places(text: str) -> tuple[dict[str, list[int]], dict[str, set[str]]]:
-    """The different words of a text with the places where each stands, and the words by their stems: one text is looked through
-    for many kinds of phrases in turn."""
-    places: dict[str, list[int]] = {}
-    stems: dict[str, set[str]] = {}
-    for match in _WORD.finditer(text):
-        word = match[0]
-        if word in places:
-            places[word].append(match.start())
-        else:
-            places[word] = [match.start()]
-            stems.setdefault(word[:STEM], set()).add(word)
-    return places, stems
+class Words:
+    """The different words of a text, the same by their stems, and where each stands: one text is looked through for many kinds of
+    phrases in turn."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._starts: dict[str, list[int]] = {}
+        self.all = frozenset(_WORD.findall(text))
+        self.stems: dict[str, set[str]] = {}
+        for word in self.all:
+            self.stems.setdefault(word[:STEM], set()).add(word)
+
+    def starts(self, word: str) -> list[int]:
+        """Where a word stands, and not as a part of another one."""
+        found = self._starts.get(word)
+        if found is None:
+            found = self._starts[word] = [at for at in self._occurrences(word) if self._is_whole(at, at + len(word))]
+        return found
+
+    def _occurrences(self, word: str) -> Iterator[int]:
+        at = self.text.find(word)
+        while at >= 0:
+            yield at
+            at = self.text.find(word, at + len(word))
+
+    def _is_whole(self, start: int, end: int) -> bool:
+        text = self.text
+        return not (start and _goes_on(text[start - 1])) and not (end < len(text) and _goes_on(text[end]))
+
+
+_words = lru_cache(maxsize=64)(Words)
+
+
+def _goes_on(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 @dataclass(frozen=True)
@@ -142,16 +163,12 @@ class Phrases:
 
     def _candidates(self, text: str) -> Iterator[tuple[Alike, int]]:
         """Phrases that begin alike, with each place where one of them stands."""
-        places, stems = _places(text)
-        begins = self.words.keys() & places.keys()
-        for stem in self.stems.keys() & stems.keys():
-            begins |= stems[stem]
-        for word in begins:
-            for alike in self._alike(word):
-                match = alike.pattern.match
-                for start in places[word]:
-                    if match(text, start):
-                        yield alike, start
+        words = _words(text)
+        for word in self.words.keys() & words.all:
+            yield from _standing(self.words[word], words, word)
+        for stem in self.stems.keys() & words.stems.keys():
+            for word in words.stems[stem]:
+                yield from _standing(self.stems[stem], words, word)
 
     def _alike(self, word: str) -> list[Alike]:
         """Phrases that can begin with this word."""
@@ -162,6 +179,11 @@ class Phrases:
             return []
         matches = ((_compiled(phrase).search(text), phrase, language) for phrase, language in self.cjk)
         return [Hit(match.start(), match.end(), phrase, language) for match, phrase, language in matches if match]
+
+
+def _standing(alike: Alike, words: Words, word: str) -> list[tuple[Alike, int]]:
+    match = alike.pattern.match
+    return [(alike, start) for start in words.starts(word) if match(words.text, start)]
 
 
 def normal(phrase: str) -> str:
