@@ -175,7 +175,7 @@ class Link:
 
     def ends_with(self, folder: str, position: Position) -> bool:
         """Whether the server says, without opening a folder, that it holds nothing behind this position (RFC 3501 §6.3.10; of a
-        folder that is open the answer may be stale). To open one of a hundred thousand messages costs some servers 50 times as
+        folder that is open the answer may be stale). To open one of a hundred thousand messages costs some servers forty times as
         much."""
         if self._selected == folder:
             return False

@@ -70,7 +70,7 @@ BEGUN = frozenset({OutboxState.DATA_STARTED, OutboxState.IN_DOUBT, OutboxState.S
 #: A rep's answer to a letter of ours.
 ORDERS = "orders"
 MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
-#: Of a message that cannot be read.
+#: Of a message that is not opened.
 HEADERS_MAX = 100_000
 _BODY = re.compile(rb"\r?\n\r?\n")
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(<[^<>\s]{1,998}>)\s*$", re.I | re.M)

@@ -119,6 +119,10 @@ class Stub:
             f"* OK [UIDNEXT {max(self.mail, default=0) + 1}] .\r\n{tag} OK [READ-ONLY] done"
         )
 
+    def _status(self, line: Line, tag: str, command: str) -> None:
+        folder = command.partition("(")[0].removeprefix("STATUS ").strip()
+        line.say(f"* STATUS {folder} (UIDVALIDITY 7 UIDNEXT {max(self.mail, default=0) + 1})\r\n{tag} OK done")
+
     def _search(self, line: Line, tag: str, command: str) -> None:
         words = command.split()
         first = int(words[3].partition(":")[0]) if words[2] == "UID" else 1

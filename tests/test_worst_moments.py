@@ -222,6 +222,18 @@ def test_a_mailbox_of_100_000_messages_costs_no_more_than_what_is_new(diary: Dia
     assert [c for c in server.heard if "FETCH" in c and "100001" not in c] == []
 
 
+def test_a_folder_of_which_the_server_says_that_it_holds_nothing_new_is_not_opened(diary: Diary) -> None:
+    with stub(mail={1: letter("old")}, folders=("INBOX", "Junk")) as server, watching(diary) as watcher:
+        watcher.add("rep", server.account())
+        assert settled(watcher.read_now("rep"))
+        server.heard.clear()
+        assert settled(watcher.read_now("rep"))
+        assert [c for c in server.heard if "Junk" in c or "EXAMINE" in c] == ['STATUS "Junk" (UIDVALIDITY UIDNEXT)']
+        server.mail[2] = letter("new")
+        assert settled(watcher.read_now("rep"))
+        assert 'EXAMINE "Junk"' in server.heard and {m.folder for m in diary.mail} == {"INBOX", "Junk"}
+
+
 def test_a_message_that_is_gone_when_it_is_fetched_is_passed_over(diary: Diary) -> None:
     def forget(line: Line, tag: str) -> bool:
         if "BODY" in server.heard[-1]:
