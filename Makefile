@@ -17,7 +17,7 @@ test:
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.test servers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m compileall -q engine tests
+	@$(BIN)/python -m compileall -q -j 0 engine tests
 	@$(MAKE) --no-print-directory -j2 types suite
 
 .PHONY: servers types suite

@@ -393,10 +393,13 @@ def reclaim(inst: Installation, address: str, now: datetime) -> list[OutboxMessa
     """After a crash: what had not begun is queued again, what had begun is in doubt once nobody can be speaking for it any more.
 
     Returns the messages that are newly in doubt."""
+    silent = now - ANSWER_TIME
+    if not inst.store.lost_claims(address, now) and not inst.store.lost_attempts(address, silent):
+        return []  # most often: nobody waits for a lock for that
     with inst.store.transaction():
         for message in inst.store.lost_claims(address, now):
             inst.store.reclaim(message, now, "the attempt was lost before the body")
-        lost = inst.store.lost_attempts(address, now - ANSWER_TIME)
+        lost = inst.store.lost_attempts(address, silent)
         for message in lost:
             inst.store.record_doubt(message, "the answer to its body was lost")
             _tell(inst, message, now, "in_doubt", f"nobody knows whether {message.step} went out: the answer was lost")
