@@ -5,6 +5,7 @@ is decided by the core; whether it is read here or there changes nothing in the 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -72,6 +73,7 @@ def serve(connection: Connection) -> None:
     read_one = _One()
     read_one(b"From: a@b.example\n\nSo that whatever is loaded at first use is loaded.")
     read_one(Reader(frozenset()))
+    gc.freeze()  # the phrases of fourteen languages stay: no collection need look through them
     confine()
     while True:
         try:
