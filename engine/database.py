@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 #: By the columns of a statement: what makes a value of each row.
-Reader = Callable[[tuple[str, ...]], Callable[[Any], T]]
+RowReader = Callable[[tuple[str, ...]], Callable[[Any], T]]
 SQL = Path(__file__).parent / "sql"
 BUSY_TIMEOUT_SECONDS = 30
 WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
@@ -216,7 +216,7 @@ class Database:
                 raise
             raise explained from error
 
-    def values(self, reader: Reader[T], name: str, /, **values: object) -> list[T]:
+    def values(self, reader: RowReader[T], name: str, /, **values: object) -> list[T]:
         """What the reader makes of each row of a named statement. Raises Conflict and Unusable, like all that follow.
 
         Inside a transaction a question is asked once until something is written or locked: nothing else can change its answer
@@ -233,7 +233,7 @@ class Database:
             known = self._read[asked] = self._execute(statement, values, partial(self._made, reader))
         return list(known)
 
-    def _made(self, reader: Reader[T], cursor: Any) -> list[T]:
+    def _made(self, reader: RowReader[T], cursor: Any) -> list[T]:
         rows = cursor.fetchall()
         return list(map(reader(self.dialect.columns(cursor)), rows)) if rows else []
 
@@ -245,7 +245,7 @@ class Database:
         """The one row of a named statement, None when there is none."""
         return self.value(_itself, name, **values)
 
-    def value(self, reader: Reader[T], name: str, /, **values: object) -> T | None:
+    def value(self, reader: RowReader[T], name: str, /, **values: object) -> T | None:
         """What the reader makes of the one row of a named statement, None when there is none."""
         found = self.values(reader, name, **values)
         assert len(found) <= 1, f"{name} returned {len(found)} rows"

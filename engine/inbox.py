@@ -73,7 +73,6 @@ MARKS = ("introduced", "named", "confirmed", "declined", "met", "won", "lost")
 #: Of a message that is not opened.
 HEADERS_MAX = 100_000
 _BODY = re.compile(rb"\r?\n\r?\n")
-_MESSAGE_ID = re.compile(rb"^Message-ID:\s*(<[^<>\s]{1,998}>)\s*$", re.I | re.M)
 _TOKEN = re.compile(r"unsubscribe (([0-9a-f]+)-[0-9a-f]{20})\b", re.I)
 
 
@@ -136,9 +135,13 @@ def _is_known_copy(inst: Installation, fetched: Fetched) -> bool:
     """Most of what comes into Sent is what was just sent: by its id it is known unopened. What it may settle is settled already."""
     if fetched.kind != "sent":
         return False
-    found = _MESSAGE_ID.search(_BODY.split(fetched.raw, maxsplit=1)[0][:HEADERS_MAX])
-    ours = inst.store.sent_by_id(found[1].decode("ascii", "replace")) if found else None
+    ours = inst.store.sent_by_id(_header(fetched, "Message-ID").strip())
     return ours is not None and ours.state is OutboxState.SENT
+
+
+def _header(fetched: Fetched, name: str) -> str:
+    """Of a message that is not opened; empty where it has none. Without NUL, which PostgreSQL takes for no text."""
+    return str(BytesHeaderParser().parsebytes(fetched.raw[:HEADERS_MAX]).get(name, "")).replace("\0", "")
 
 
 def _digest(raw: bytes, message: Message) -> str:
@@ -161,7 +164,7 @@ def _keep_copy(inst: Installation, row: InboundMessage, first: InboundMessage) -
 def set_aside(inst: Installation, fetched: Fetched, why: str, now: datetime) -> None:
     """A message that could not be read three times: its row says so, and the rep is asked. Nothing behind it waits; but it may be
     an answer, so whatever runs for its sender, as far as that can be read, is paused."""
-    sender = parseaddr(str(BytesHeaderParser().parsebytes(fetched.raw[:HEADERS_MAX]).get("From", "")))[1]
+    sender = parseaddr(_header(fetched, "From"))[1]
     contact = inst.store.contact_at(sender) if sender else None
     digest = hashlib.sha256(fetched.raw).hexdigest()[:32]
     with inst.store.transaction():

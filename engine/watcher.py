@@ -287,8 +287,7 @@ class Watcher:
         folder = link.folders.get(kind)
         if folder is None:
             return
-        position = self._position(watch.name, folder)
-        if trusting and position and link.ends_with(folder, position):
+        if trusting and (position := self._position(watch.name, folder)) and link.ends_with(folder, position):
             return
         try:
             (link.look_again_at if trusting else link.examine)(folder)

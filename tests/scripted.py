@@ -113,15 +113,19 @@ class Stub:
     def _list(self, line: Line, tag: str, command: str) -> None:
         line.say("".join(f'* LIST () "/" "{name}"\r\n' for name in self.folders) + f"{tag} OK done")
 
+    @property
+    def next_uid(self) -> int:
+        return max(self.mail, default=0) + 1
+
     def _examine(self, line: Line, tag: str, command: str) -> None:
         line.say(
             f"* {len(self.mail)} EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n"
-            f"* OK [UIDNEXT {max(self.mail, default=0) + 1}] .\r\n{tag} OK [READ-ONLY] done"
+            f"* OK [UIDNEXT {self.next_uid}] .\r\n{tag} OK [READ-ONLY] done"
         )
 
     def _status(self, line: Line, tag: str, command: str) -> None:
         folder = command.partition("(")[0].removeprefix("STATUS ").strip()
-        line.say(f"* STATUS {folder} (UIDVALIDITY 7 UIDNEXT {max(self.mail, default=0) + 1})\r\n{tag} OK done")
+        line.say(f"* STATUS {folder} (UIDVALIDITY 7 UIDNEXT {self.next_uid})\r\n{tag} OK done")
 
     def _search(self, line: Line, tag: str, command: str) -> None:
         words = command.split()

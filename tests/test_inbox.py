@@ -366,6 +366,14 @@ def test_what_was_sent_a_moment_ago_is_known_in_sent_unopened_and_nowhere_else(
     assert len(opened) == 2, "it may be an answer that carries our id in its text, or is forged"
 
 
+def test_a_header_that_no_database_takes_holds_up_no_mailbox(there: Office) -> None:
+    raw = b"Message-ID: <nul\x00@demo.test>\r\nFrom: dana\x00@acme.test\r\n\r\nHi\r\n"
+    there.receive(raw, folder="Sent", kind="sent")
+    assert there.store.position(SAM, "Sent")
+    inbox.set_aside(there.inst, Fetched(SAM, "INBOX", "inbox", 1, 99, raw, len(raw), there.now), "damaged", there.now)
+    assert kinds(there) == ["set_aside"]
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_copy_to_which_the_server_gave_another_id_is_not_the_reps_hand(there: Office, step: int) -> None:
     nudge = there.enroll()
