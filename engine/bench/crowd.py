@@ -34,6 +34,7 @@ SELECT printf('o%010d', i), printf('e%010d', i), 'before', 1, 0, :rep, printf('c
   'sent', :begun, :begun, 1, '<' || lower(hex(randomblob(16))) || '@bench.example>', '<' || lower(hex(randomblob(16))) ||
   '@bench.example>', printf('e%010d', i), 'An introduction, if you are willing', '', x'', 'ask/who_else', 'bench', 1, :begun, 0, 1,
   :begun + i, :begun + i, '' FROM crowd"""
+INDEXES = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
 VARIABLES = '{"problem": "tenders that take weeks", "ideal_client": "a company of 20 to 200 people"}'
 
 
@@ -59,8 +60,11 @@ def fill(store: Path, rep: str, people: int, now: datetime) -> None:
         "variables": VARIABLES,
     }
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
-        for pragma in ("synchronous=OFF", "cache_size=-1000000", "foreign_keys=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000", "foreign_keys=OFF"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        indexes = connection.execute(INDEXES).fetchall()  # made at the end, each at once
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
         connection.execute("CREATE TEMP TABLE crowd (i INTEGER PRIMARY KEY)")
         connection.execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :people) INSERT INTO crowd SELECT i FROM n",
@@ -70,7 +74,9 @@ def fill(store: Path, rep: str, people: int, now: datetime) -> None:
         for statement in (CONTACTS, ADDRESSES, ENROLLMENTS, SENT):
             connection.execute(statement, values)
         connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        for _, index in indexes:
+            connection.execute(index)
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
 
 
 def sent_ids(store: Path, count: int) -> list[str]:

@@ -248,7 +248,7 @@ def _with_company(text: str, evidence: Evidence) -> list[Person]:
     sentences = _joined_suggestions([one for one in _SENTENCE.split(text) if one and one.strip()])
     leads = [_leads(evidence, plain(one)) for one in sentences]
     sends = _sends_there(evidence)
-    only_pairs = _asks_who_else(evidence) and all(_is_a_pair(one) for one in sentences if _LETTER.search(one))
+    only_pairs = all(_is_a_pair(one) for one in sentences if _LETTER.search(one)) and _asks_who_else(evidence)
     people: list[Person] = []
     for index, sentence in enumerate(sentences):
         listed = sentence.lstrip()[:2].rstrip(".) ") in ("*", "-", "•", "1", "2", "3", "–", "·") and any(leads)

@@ -71,8 +71,9 @@ def declined(evidence: Evidence) -> str:
     if len(words.split()) > NO_WORDS_MAX:
         return ""
     hits = [hit for hit in evidence.hits("no", words) if not _REASSURES.match(words, hit.end)]
-    # to "did we keep our promise?" nobody is no answer
-    nobody = [] if asks_to_confirm(evidence) else evidence.hits("nobody", words)
+    nobody = evidence.hits("nobody", words)
+    if nobody and asks_to_confirm(evidence):
+        nobody = []  # to "did we keep our promise?" that is no answer
     rest = masked(words, hits + nobody)
     hits = hits or ([] if phrasebook().has("leaves_open", rest) else nobody)
     language = hits[0].language if hits else _says_no_alone(evidence) or _regrets(evidence, rest)
@@ -80,7 +81,7 @@ def declined(evidence: Evidence) -> str:
         return ""
     if evidence.says("softening", rest) or _is_about_a_day(evidence) or _offers_instead(evidence):
         return ""
-    if asks_to_confirm(evidence) and _begins_with_yes(evidence):
+    if _begins_with_yes(evidence) and asks_to_confirm(evidence):
         return ""  # "Yes, it works. But I am not happy about the invoice."
     return f"no:{language}"
 

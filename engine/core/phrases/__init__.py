@@ -75,18 +75,15 @@ class Words:
         """Where a word stands, and not as a part of another one."""
         found = self._starts.get(word)
         if found is None:
-            found = self._starts[word] = [at for at in self._occurrences(word) if self._is_whole(at, at + len(word))]
+            found, text = [], self.text
+            at = text.find(word)
+            while at >= 0:
+                end = at + len(word)
+                if not (_goes_on(text[at - 1 : at]) or _goes_on(text[end : end + 1])):
+                    found.append(at)
+                at = text.find(word, end)
+            self._starts[word] = found
         return found
-
-    def _occurrences(self, word: str) -> Iterator[int]:
-        at = self.text.find(word)
-        while at >= 0:
-            yield at
-            at = self.text.find(word, at + len(word))
-
-    def _is_whole(self, start: int, end: int) -> bool:
-        text = self.text
-        return not (start and _goes_on(text[start - 1])) and not (end < len(text) and _goes_on(text[end]))
 
 
 _words = lru_cache(maxsize=64)(Words)
