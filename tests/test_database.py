@@ -399,6 +399,15 @@ def test_who_only_looks_does_not_wait_behind_a_writer(tmp_path: Path, monkeypatc
     writer.close()
 
 
+@pytest.mark.parametrize(("name", "index"), [("queued", "outbox_next"), ("queued_to_rep", "outbox_to_rep")])
+def test_the_next_email_is_found_by_the_index_that_has_their_order(name: str, index: str) -> None:
+    """However many wait in the same mailbox."""
+    database = open_database(":memory:")
+    values = {"mailbox": "sam@bench.example", "now": 1, "follow_ups": 1}
+    (first, *_) = database.connection.execute(f"EXPLAIN QUERY PLAN {statements(sqlite())[name]}", values)
+    assert f"USING INDEX {index} " in first[3]
+
+
 #: Reports, lists, `export` and `forget` are about everything, and asked by a person and not for every email.
 FILES_OF_A_PERSON = ("reports.sql", "privacy.sql")
 MAY_READ_A_TABLE = {

@@ -13,13 +13,13 @@ SELECT * FROM outbox WHERE id = :id;
 
 -- name: queued(mailbox, now, follow_ups)
 -- Follow-ups go before first contacts: a promise kept late is worse than a beginning that waits.
--- (The plus keeps SQLite from reading all that are ready and sorting them: the index outbox_next has the order.)
+-- (The plus, here and below, keeps SQLite from reading all that are ready: another index has the order.)
 SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND +not_before <= :now AND enrollment <> ''
   AND follow_up <= :follow_ups
 ORDER BY follow_up DESC, due_at, id LIMIT 1;
 
 -- name: queued_to_rep(mailbox, now)
-SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND not_before <= :now AND enrollment = ''
+SELECT * FROM outbox WHERE mailbox = :mailbox AND state = 'queued' AND +not_before <= :now AND enrollment = ''
 ORDER BY due_at, id LIMIT 1;
 
 -- name: next_queued_at(mailbox)
