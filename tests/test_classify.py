@@ -9,7 +9,7 @@ from engine.core.classify import DETECTORS, classify, read
 from engine.core.classify.report import Row, confusion, table
 from engine.core.message import parse
 from engine.core.model import HUMAN, Event, Reader, Reading
-from engine.core.phrases import Phrasebook, Phrases, phrasebook, plain
+from engine.core.phrases import Phrasebook, phrasebook, plain
 
 MESSAGES = list(own())
 REPORT = "Content-Type: multipart/report; report-type=delivery-status; boundary=b"
@@ -180,19 +180,23 @@ def test_who_has_left_gets_a_note_with_the_successor() -> None:
     assert found.note == "has left: carol.mains@marlowpress.example"
 
 
+def book_of(*phrases: str) -> Phrasebook:
+    book = Phrasebook()
+    book.add("xx", {"phrases": {"some": list(phrases)}})
+    return book
+
+
 def test_phrases_are_plain_words_with_choices_and_gaps() -> None:
-    phrases = Phrases()
-    for phrase in ("(do not|dont) call (me|us)", "never … again", "bestatig*", "送らないで"):
-        phrases.add(phrase, "xx")
-    assert [hit.phrase for hit in phrases.find(plain("Please don't call us."))] == ["(do not|dont) call (me|us)"]
-    assert phrases.find(plain("Never write to me again"))
-    assert phrases.find(plain("Ich bestätige das"))
-    assert phrases.find(plain("もう送らないでください"))
-    assert not phrases.find(plain("nothing of the kind"))
-    phrases.add("(kept|keep*)", "xx")
-    assert [hit.start for hit in phrases.find("keep keeping upkeep kept")] == [0, 5, 20], (
-        "each once, and no part of a word"
-    )
+    book = book_of("(do not|dont) call (me|us)", "never … again", "bestatig*", "送らないで")
+    assert [hit.phrase for hit in book.find("some", plain("Please don't call us."))] == ["(do not|dont) call (me|us)"]
+    assert book.find("some", plain("Never write to me again"))
+    assert book.find("some", plain("Ich bestätige das"))
+    assert book.find("some", plain("もう送らないでください"))
+    assert not book.find("some", plain("nothing of the kind"))
+    found = book_of("(kept|keep*)").find("some", "keep keeping upkeep kept")
+    assert [hit.start for hit in found] == [0, 5, 20], "each once, and no part of a word"
+    with pytest.raises(ValueError, match="stem of less than 3 letters"):
+        book_of("ha* spoken")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +210,8 @@ def test_phrases_are_plain_words_with_choices_and_gaps() -> None:
     ],
 )
 def test_a_choice_without_a_space_is_a_part_of_the_word(phrase: str, found: list[str], not_found: list[str]) -> None:
-    phrases = Phrases()
-    phrases.add(phrase, "xx")
-    assert [text for text in found + not_found if phrases.has(text)] == found
+    book = book_of(phrase)
+    assert [text for text in found + not_found if book.has("some", text)] == found
 
 
 def test_ops_can_bring_phrases_of_their_own() -> None:
@@ -222,7 +225,7 @@ def test_all_fourteen_languages_have_the_kinds_that_decide() -> None:
     for language in ("en", "de", "fr", "es", "it", "nl", "pt", "pl", "sv", "da", "fi", "cs", "ja", "zh"):
         for kind in ("absence_text", "optout", "yes", "no", "doubt", "lead", "intro"):
             phrases = kinds[kind]
-            every = [one for group in (*phrases.words.values(), *phrases.stems.values(), phrases.cjk) for one in group]
+            every = [one for group in (*phrases.alike.values(), phrases.cjk) for one in group]
             assert any(spoken == language for _, spoken in every), (language, kind)
 
 

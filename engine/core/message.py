@@ -73,6 +73,7 @@ _LINE_END = re.compile(rb"[\r\n]")
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\n|\r|\Z)")
 _ID = re.compile(r"<[^<>\s\x00-\x1f\x7f]{1,998}>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NO_CONTROL = {code: None for code in range(128) if _CONTROL.match(chr(code))}
 #: In a header also what turns around or breaks the text beside it, wherever it is shown or written again.
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can say one alone; no database and no terminal takes it
@@ -248,7 +249,7 @@ def _text(headers: Headers, content: _Piece, cap: int) -> str:
         content.first(cap * 4), str(headers.get("Content-Transfer-Encoding", "")).strip().lower()
     )
     text = to_text(decoded[: cap * 4], _param(headers, "charset"))[:cap]
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _without_controls(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _transfer_decoded(content: bytes, encoding: str) -> bytes:
@@ -279,6 +280,11 @@ def to_text(raw: bytes, charset: str) -> str:
         except (UnicodeError, LookupError, ValueError):
             continue
     return _without_surrogates(raw.decode(named or "cp1252", "replace"))
+
+
+def _without_controls(text: str) -> str:
+    """`translate` is quick where all is ASCII, and slow beyond."""
+    return text.translate(_NO_CONTROL) if text.isascii() else _CONTROL.sub("", text)
 
 
 def _without_surrogates(text: str) -> str:

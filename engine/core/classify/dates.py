@@ -171,7 +171,7 @@ def _week_pattern() -> re.Pattern[str]:
             phrase
             for phrases in [phrasebook().kinds.get("weeks")]
             if phrases
-            for group in phrases.words.values()
+            for group in phrases.alike.values()
             for phrase, _ in group
         },
         key=len,

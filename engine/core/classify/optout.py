@@ -45,10 +45,10 @@ def _asks(sentence: str, evidence: Evidence) -> str:
     """The language of the request in one sentence, or an empty string where it is none or about something else."""
     hits = evidence.hits("optout", sentence)
     strong = [hit for hit in hits if " " in hit.phrase or len(sentence.split()) <= SHORT or not hit.phrase.isascii()]
-    of_some = masked(sentence, evidence.hits("optout_all", sentence))  # "not about Barry, and not about anything else"
-    if not strong or evidence.says("optout_not", of_some):
+    if not strong:
         return ""
-    return strong[0].language
+    of_some = masked(sentence, evidence.hits("optout_all", sentence))  # "not about Barry, and not about anything else"
+    return "" if evidence.says("optout_not", of_some) else strong[0].language
 
 
 def reading(evidence: Evidence) -> Reading | None:

@@ -1,7 +1,7 @@
 """The words by which mail is understood, by language, as data that ops can extend: one TOML file a language beside this module.
 This is the single place in the core that reads files, once, at first use. A phrase is plain words; `(a|b)` is a choice, `(a)?`
-may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending,
-`word(ed|ing)?` for these, `*` alone for any one word.
+may be absent, `(a|b)*` may also be repeated, `…` stands for up to forty characters of the same sentence, `word*` for any ending
+(where a phrase begins with it, of three letters or more), `word(ed|ing)?` for these, `*` alone for any one word.
 
 Matching folds case, accents, apostrophes and commas away, and looks phrases up by their first word: its cost follows the length
 of the text, not the number of phrases."""
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -60,16 +60,25 @@ _WORD = re.compile(r"\w+")
 
 
 class Words:
-    """The different words of a text, the same by their stems, and where each stands: one text is looked through for many kinds of
-    phrases in turn."""
+    """The words of a text with which phrases can begin, by their kind, and where each stands: one text is looked through for many
+    kinds in turn."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, index: Mapping[str, list[tuple[str, Alike]]]) -> None:
         self.text = text
         self._starts: dict[str, list[int]] = {}
-        self.all = frozenset(_WORD.findall(text))
-        self.stems: dict[str, set[str]] = {}
-        for word in self.all:
-            self.stems.setdefault(word[:STEM], set()).add(word)
+        self._beginning: dict[str, list[tuple[Alike, str]]] = {}
+        for word in set(_WORD.findall(text)):
+            for key in (word, word[:STEM] + "*"):
+                for kind, alike in index.get(key, ()):
+                    self._beginning.setdefault(kind, []).append((alike, word))
+
+    def standing(self, kind: str) -> Iterator[tuple[Alike, int]]:
+        """Phrases of one kind that begin alike, with each place where one of them stands."""
+        for alike, word in self._beginning.get(kind, ()):
+            match = alike.pattern.match
+            for start in self.starts(word):
+                if match(self.text, start):
+                    yield alike, start
 
     def starts(self, word: str) -> list[int]:
         """Where a word stands, and not as a part of another one."""
@@ -84,9 +93,6 @@ class Words:
                 at = text.find(word, end)
             self._starts[word] = found
         return found
-
-
-_words = lru_cache(maxsize=64)(Words)
 
 
 def _goes_on(char: str) -> bool:
@@ -122,10 +128,9 @@ class Alike(list[tuple[str, str]]):
 
 @dataclass
 class Phrases:
-    """The phrases of one kind in all languages, indexed by the words (or their stems) with which they can begin."""
+    """The phrases of one kind in all languages, by the words with which they can begin; a stem of a word has a `*` behind it."""
 
-    words: dict[str, Alike] = field(default_factory=dict)
-    stems: dict[str, Alike] = field(default_factory=dict)
+    alike: dict[str, Alike] = field(default_factory=dict)
     stem_words: set[str] = field(default_factory=set)
     cjk: list[tuple[str, str]] = field(default_factory=list)
 
@@ -136,51 +141,27 @@ class Phrases:
             return
         text = unglued(text)
         for first in first_words(text):
-            table, key = (self.stems, first[:STEM]) if first.endswith("*") else (self.words, first)
-            self.stem_words |= {first[:-1]} if first.endswith("*") else set()
-            table.setdefault(key, Alike()).append((text, language))
-
-    def find(self, text: str) -> list[Hit]:
-        """All hits in a text in `plain` form, in order."""
-        hits = self._cjk_hits(text)
-        for alike, start in self._candidates(text):
-            hits += alike.hits(text, start)
-        return sorted(hits, key=lambda hit: (hit.start, -hit.end)) if hits else hits
-
-    def has(self, text: str) -> bool:
-        """Whether there is any hit: `find` that stops at the first."""
-        return any(True for _ in self._candidates(text)) or bool(self._cjk_hits(text))
+            if first.endswith("*"):
+                if len(first) <= STEM:
+                    raise ValueError(f"phrase {phrase!r} begins with a stem of less than {STEM} letters")
+                self.stem_words.add(first[:-1])
+                first = first[:STEM] + "*"
+            self.alike.setdefault(first, Alike()).append((text, language))
 
     def first_at_start(self, text: str) -> Hit | None:
         """The longest hit that begins where the text begins."""
         word = _WORD.match(text)
-        hits = [hit for alike in self._alike(word[0]) for hit in alike.hits(text, 0)] if word else []
-        hits += [hit for hit in self._cjk_hits(text) if hit.start == 0]
+        keys = (word[0], word[0][:STEM] + "*") if word else ()
+        hits = [hit for key in keys if key in self.alike for hit in self.alike[key].hits(text, 0)]
+        hits += [hit for hit in self.cjk_hits(text) if hit.start == 0]
         return max(hits, key=lambda hit: hit.end) if hits else None
 
-    def _candidates(self, text: str) -> Iterator[tuple[Alike, int]]:
-        """Phrases that begin alike, with each place where one of them stands."""
-        words = _words(text)
-        for word in self.words.keys() & words.all:
-            yield from _standing(self.words[word], words, word)
-        for stem in self.stems.keys() & words.stems.keys():
-            for word in words.stems[stem]:
-                yield from _standing(self.stems[stem], words, word)
-
-    def _alike(self, word: str) -> list[Alike]:
-        """Phrases that can begin with this word."""
-        return [alike for alike in (self.words.get(word), self.stems.get(word[:STEM])) if alike]
-
-    def _cjk_hits(self, text: str) -> list[Hit]:
+    def cjk_hits(self, text: str) -> list[Hit]:
+        """Those of languages that put no space between words."""
         if not self.cjk or not is_cjk(text):
             return []
         matches = ((_compiled(phrase).search(text), phrase, language) for phrase, language in self.cjk)
         return [Hit(match.start(), match.end(), phrase, language) for match, phrase, language in matches if match]
-
-
-def _standing(alike: Alike, words: Words, word: str) -> list[tuple[Alike, int]]:
-    match = alike.pattern.match
-    return [(alike, start) for start in words.starts(word) if match(words.text, start)]
 
 
 def normal(phrase: str) -> str:
@@ -311,12 +292,30 @@ class Phrasebook:
                 self.kinds.setdefault(str(kind), Phrases()).add(phrase, language)
 
     def find(self, kind: str, text: str) -> list[Hit]:
+        """All hits in a text in `plain` form, in order."""
         phrases = self.kinds.get(kind)
-        return phrases.find(text) if phrases else []
+        if phrases is None:
+            return []
+        hits = phrases.cjk_hits(text)
+        for alike, start in self._words(text).standing(kind):
+            hits += alike.hits(text, start)
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end)) if hits else hits
 
     def has(self, kind: str, text: str) -> bool:
+        """Whether there is any hit: `find` that stops at the first."""
         phrases = self.kinds.get(kind)
-        return phrases is not None and phrases.has(text)
+        return phrases is not None and (
+            any(True for _ in self._words(text).standing(kind)) or bool(phrases.cjk_hits(text))
+        )
+
+    @cached_property
+    def _words(self) -> Callable[[str], Words]:
+        """Made when it is first asked for; the phrases are complete then."""
+        index: dict[str, list[tuple[str, Alike]]] = {}
+        for kind, phrases in self.kinds.items():
+            for key, alike in phrases.alike.items():
+                index.setdefault(key, []).append((kind, alike))
+        return lru_cache(maxsize=64)(lambda text: Words(text, index))
 
     def starts(self, kind: str, text: str) -> Hit | None:
         phrases = self.kinds.get(kind)
@@ -327,7 +326,7 @@ class Phrasebook:
         phrases = self.kinds.get(kind)
         if phrases is None:
             return False
-        fitting = any(not languages or language in languages for _, language in phrases.words.get(word, ()))
+        fitting = any(not languages or language in languages for _, language in phrases.alike.get(word, ()))
         return fitting or any(word.startswith(stem) for stem in phrases.stem_words)
 
     def equals(self, kind: str, text: str) -> bool:
