@@ -3,7 +3,9 @@ not at all, a refused one holds up no other, and a table that is fed again doubl
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +19,7 @@ from engine.core.model import Enrollment
 from engine.core.needs import PARTS, Refusal, person
 from engine.core.problem import Problem
 from engine.core.sequence import Sequence as Steps
+from engine.database import Conflict, Unusable
 from engine.enrollments import Wish
 from engine.errors import UserError
 from engine.installation import Installation
@@ -24,6 +27,10 @@ from engine.intake import CONTACT
 from engine.sheets import OURS, Row, Sheet, simple, tidy, unreadable
 from engine.simulate import Simulation
 
+#: Rows that are committed together: to commit costs as much for ten as for one.
+TOGETHER = 10
+#: ... and how long the store is free between them: SQLite lets others wait by looking from time to time.
+TURN_SECONDS = 0.003
 Fate = Literal["enrolled", "already", "refused"]
 
 
@@ -76,9 +83,8 @@ def _unknown(path: Path, sheet: Sheet, name: str, known: Mapping[str, str]) -> P
 # --- rows to wishes --------------------------------------------------------------------------------------------------
 
 
-def wish_of(row: Row, sequence: Steps, default: Wish) -> Wish | Refusal:
-    """The wish that a row holds; what it leaves empty is as in `default`."""
-    known = columns_of(sequence)
+def wish_of(row: Row, known: Mapping[str, str], sequence: Steps, default: Wish) -> Wish | Refusal:
+    """The wish that a row holds in columns that are `known`; what it leaves empty is as in `default`."""
     cells = {known[simple(n)]: tidy(cell) for n, cell in row.cells.items() if simple(n) in known}
     given = {name: cell for name, cell in cells.items() if cell not in ("", None, []) and name not in OURS}
     if refusal := unreadable(row, given):
@@ -116,28 +122,49 @@ def _listed(cell: Any) -> Any:
 def feed(
     inst: Installation, sheet: Sheet, default: Wish, now: datetime, again: bool = False, dry: bool = False
 ) -> Iterator[Fed]:
-    """Enrolls row by row at `now` (UTC) into `default.sequence`, each in a transaction of its own, and yields what became of it.
+    """Enrolls row by row at `now` (UTC) into `default.sequence`, and yields what became of each once it is committed.
 
     `again`: who has been through it goes through it anew. `dry`: the same verbs in a scratch store, which sees what the rows before
     would have changed; nothing is kept or locked."""
     sequence = inst.library.sequences[default.sequence]
+    known, together = columns_of(sequence), TOGETHER
     bring: Callable[[str], None] = lambda address: None
     if dry:
         simulation = Simulation(inst, now)
-        source, inst = inst.store, simulation.inst
+        source, inst, together = inst.store, simulation.inst, 1
         bring = lambda address: simulation.bring(source, address)
-    for row in sheet.rows:
-        wish = wish_of(row, sequence, default)
-        if isinstance(wish, Refusal):
-            yield Fed(row, str(tidy(row.cells.get("email")) or ""), "refused", refusals=(wish,))
-            continue
-        for address in filter(None, (wish.email, str(wish.values.get("client", "")))):
-            bring(address.strip().lower())
-        yield _entered(inst, row, wish, now, again)
+    for start in range(0, len(sheet.rows), together):
+        some = [(row, wish_of(row, known, sequence, default)) for row in sheet.rows[start : start + together]]
+        for wish in (wish for _, wish in some if isinstance(wish, Wish)):
+            for address in filter(None, (wish.email, str(wish.values.get("client", "")))):
+                bring(address.strip().lower())
+        if start and not dry:
+            time.sleep(TURN_SECONDS)
+        yield from _entered(inst, some, now, again)
 
 
-def _entered(inst: Installation, row: Row, wish: Wish, now: datetime, again: bool) -> Fed:
-    if before := _before(inst, wish, again):
+class _Apart(Exception):
+    """One of several rows is not enrolled, which undoes what they had begun."""
+
+
+def _entered(inst: Installation, some: list[tuple[Row, Wish | Refusal]], now: datetime, again: bool) -> list[Fed]:
+    """What became of some rows: all of them in one transaction, or each in its own where one of them is refused."""
+    if len(some) > 1:
+        with contextlib.suppress(_Apart, Conflict, Unusable), inst.store.transaction():
+            return [_or_apart(_enter(inst, row, wish, now, again)) for row, wish in some]
+    return [_enter(inst, row, wish, now, again) for row, wish in some]
+
+
+def _or_apart(fed: Fed) -> Fed:
+    if fed.enrollment is None:
+        raise _Apart
+    return fed
+
+
+def _enter(inst: Installation, row: Row, wish: Wish | Refusal, now: datetime, again: bool) -> Fed:
+    if isinstance(wish, Refusal):
+        return Fed(row, str(tidy(row.cells.get("email")) or ""), "refused", refusals=(wish,))
+    if before := _earlier(inst, wish, again):
         return Fed(row, wish.email, "already", before, note=_since(before))
     entered = enrollments.enroll(inst, wish, now)
     if isinstance(entered, Enrollment):
@@ -147,7 +174,7 @@ def _entered(inst: Installation, row: Row, wish: Wish, now: datetime, again: boo
     return Fed(row, wish.email, "refused", refusals=tuple(entered))
 
 
-def _before(inst: Installation, wish: Wish, again: bool) -> Enrollment | None:
+def _earlier(inst: Installation, wish: Wish, again: bool) -> Enrollment | None:
     """The enrollment of this person in this sequence for this prospect; one that has ended counts unless it is to be `again`."""
     contact = inst.store.contact_at(wish.email)
     if contact is None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from office import DANA, KIM, SAM
 from test_cli import REVIEW, Ran, Whoelse, inst, project, whoelse  # noqa: F401
 
+from engine import enrollments
 from engine.config import load_config
 from engine.errors import UserError
+from engine.importing import TOGETHER
 from engine.project import open_store
 from engine.sheets import csv_text, guarded, read_sheet, unguarded
 from engine.store import Store
@@ -72,6 +76,41 @@ def test_an_import_that_was_cut_off_goes_on_where_it_was(feed: Feed, store: Stor
     feed(HEAD + ROWS.splitlines()[0])
     assert feed(HEAD + ROWS).out == "2 rows: 1 enrolled, 1 in it already or before, 0 refused.\n"
     assert len(store.all_enrollments()) == 2
+
+
+def test_an_import_that_dies_has_enrolled_whole_rows(feed: Feed, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was under way is not kept, and nobody was told that it was."""
+    rows, real, asked = _many(25), enrollments.enroll, itertools.count(1)
+
+    def enroll(*given: Any) -> Any:
+        if next(asked) == TOGETHER + 5:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(enrollments, "enroll", enroll)
+        assert feed(HEAD + rows).code != 0
+    kept = store.all_enrollments()
+    assert len(kept) == TOGETHER and all(e.step and e.due_at for e in kept)
+    again = feed(HEAD + rows)
+    assert again.out == f"25 rows: {25 - TOGETHER} enrolled, {TOGETHER} in it already or before, 0 refused.\n"
+
+
+def test_one_that_is_refused_among_many_undoes_none_and_doubles_none(feed: Feed, store: Store) -> None:
+    """Rows are committed together; where one of them cannot be, each is for itself."""
+    lines = _many(12).splitlines(keepends=True)
+    ran = feed(HEAD + "".join([*lines[:5], lines[2], "nobody,No Body,Acme,Barry,barry@n.example\n", *lines[5:]]))
+    assert "14 rows: 12 enrolled, 1 in it already or before, 1 refused." in ran.out
+    assert len(store.all_enrollments()) == 12
+    for contact in store.contacts():
+        told = [line.text for line in store.story(contact.id)]
+        assert len(told) == len(set(told)) > 0
+
+
+def _many(rows: int) -> str:
+    return "".join(
+        f"dana@acme{n}.example,Dana Whitfield,Acme {n},Barry {n},barry@north{n}.example\n" for n in range(rows)
+    )
 
 
 def test_a_refused_row_leaves_nothing_and_holds_up_no_other(feed: Feed, store: Store) -> None:
