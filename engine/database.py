@@ -27,8 +27,6 @@ WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
 MIGRATION_LOCK = 7748
 #: More than there are named statements, each of which the driver keeps compiled.
 STATEMENTS_KEPT = 400
-#: Of pages, for each connection: the upper levels of the indexes over a million enrollments; SQLite would keep 2 MB.
-CACHE_KIB = 8_000
 #: Answers that one transaction remembers.
 READ_MAX = 200
 #: Between the making of a file and its first connection no other thread may connect to it.
@@ -361,7 +359,6 @@ def _open_sqlite(path: str) -> Database:
             time.sleep(WAL_WAIT_SECONDS)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     return Database(connection, sqlite())
 
 
