@@ -22,7 +22,8 @@ T = TypeVar("T")
 #: By the columns of a statement: what makes a value of each row.
 RowReader = Callable[[tuple[str, ...]], Callable[[Any], T]]
 SQL = Path(__file__).parent / "sql"
-BUSY_TIMEOUT_SECONDS = 30
+#: How long a writer waits for another one in the same SQLite file, and how often at least it looks.
+BUSY_TIMEOUT_SECONDS, BUSY_LOOK_SECONDS = 30, 0.01
 WAL_TRIES_MAX, WAL_WAIT_SECONDS = 500, 0.02
 MIGRATION_LOCK = 7748
 #: More than there are named statements, each of which the driver keeps compiled.
@@ -225,7 +226,7 @@ class Database:
         if not self._depth or name not in self._questions:
             self._read.clear()
             return self._execute(statement, values, partial(self._made, reader))
-        asked = (reader, name, *values.items())
+        asked = (reader, statement, *values.items())  # in SQLite one that locks is the same as one that does not
         known = self._read.get(asked)
         if known is None:
             if len(self._read) >= READ_MAX:
@@ -342,12 +343,26 @@ def _open_postgresql(url: str) -> Database:
         raise Unusable(str(error).strip()) from error
 
 
+class _Patient(sqlite3.Connection):
+    """Waits for its turn. SQLite by itself looks ever more rarely, in the end ten times a second, and so misses the short pauses of
+    a program that writes much; here it begins again every BUSY_LOOK_SECONDS (https://sqlite.org/c3ref/busy_timeout.html)."""
+
+    def execute(self, *statement: Any) -> sqlite3.Cursor:
+        for _ in range(int(BUSY_TIMEOUT_SECONDS / BUSY_LOOK_SECONDS) - 1):
+            try:
+                return super().execute(*statement)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY):
+                    raise
+        return super().execute(*statement)
+
+
 def _open_sqlite(path: str) -> Database:
     with _OPENING:
         if path != ":memory:":
             _make(path)
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, cached_statements=STATEMENTS_KEPT
+            path, BUSY_LOOK_SECONDS, isolation_level=None, factory=_Patient, cached_statements=STATEMENTS_KEPT
         )
     for attempt in range(WAL_TRIES_MAX):  # the switch to WAL ignores the busy timeout: first starts collide
         try:

@@ -27,10 +27,10 @@ from engine.intake import CONTACT
 from engine.sheets import OURS, Row, Sheet, simple, tidy, unreadable
 from engine.simulate import Simulation
 
-#: Rows that are committed together: to commit costs as much for ten as for one.
-TOGETHER = 10
-#: ... and how long the store is free between them: SQLite lets others wait by looking from time to time.
-TURN_SECONDS = 0.003
+#: Rows that are committed together: to commit costs as much for twenty as for one.
+TOGETHER = 20
+#: ... and how long the store is free between them, for whoever waits.
+TURN_SECONDS = 0.001
 Fate = Literal["enrolled", "already", "refused"]
 
 

@@ -245,6 +245,23 @@ def test_who_looks_and_leaves_takes_no_log_away_from_one_who_writes(tmp_path: Pa
         database.close()
 
 
+def test_who_waits_for_a_writer_looks_often_and_in_the_end_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself would look more and more rarely, and miss the pauses of a program that writes much."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 5 * database_module.BUSY_LOOK_SECONDS)
+    writer, waiter = (open_database(str(tmp_path / "w.db")) for _ in range(2))
+    looked: list[str] = []
+    waiter.connection.set_trace_callback(looked.append)
+    with writer.transaction(), pytest.raises(Unusable, match="locked"), waiter.transaction():
+        pass
+    assert looked.count("BEGIN IMMEDIATE") == 5
+    with waiter.transaction():
+        waiter.change("set_setting", name="a", value="1")
+    for database in (writer, waiter):
+        database.close()
+
+
 def test_a_first_start_that_collides_waits_for_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Switching to WAL fails at once while another writes, whatever the busy timeout says."""
     other = sqlite3.connect(tmp_path / "w.db", isolation_level=None)
