@@ -94,7 +94,37 @@ def compare(
     note: str = "",
 ) -> Row:
     """One row: `engine` and `reference` each measure once and return a figure in `unit`."""
-    found = [(engine(), reference()) for _ in range(pairs)]
+    return _row(bench, op, target, [(engine(), reference()) for _ in range(pairs)], unit, note)
+
+
+def compare_in_slices(
+    bench: str,
+    target: float,
+    engine: Callable[[], object],
+    reference: Callable[[], object],
+    *,
+    slices: int,
+    times: int,
+    pairs: int,
+    note: str = "",
+) -> Row:
+    """One row of processor time in ms, of work that is done once by each call. In every pair the two take turns in so many slices
+    of so many calls: too short for a machine of changing speed to favour one of them."""
+
+    def pair() -> tuple[float, float]:
+        taken = [(_processor(engine, times), _processor(reference, times)) for _ in range(slices)]
+        return sum(ours for ours, _ in taken) / slices, sum(theirs for _, theirs in taken) / slices
+
+    return _row(bench, "<=", target, [pair() for _ in range(pairs)], "ms", f"processor time; {note}")
+
+
+def _processor(work: Callable[[], object], times: int) -> float:
+    return 1000 * seconds(work, times, time.process_time)
+
+
+def _row(
+    bench: str, op: Literal[">=", "<="], target: float, found: list[tuple[float, float]], unit: str, note: str
+) -> Row:
     ratio = median(ours / max(theirs, TICK) for ours, theirs in found)
     ours, theirs = median(each for each, _ in found), median(each for _, each in found)
     return Row(bench, op, target, digits(ratio), met(op, ratio, target), digits(ours), digits(theirs), unit, note)

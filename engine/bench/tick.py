@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from engine import enrollments, outbox, triggers
 from engine.bench import project
 from engine.bench.crowd import with_crowd
-from engine.bench.harness import Ground, Row, compare, seconds
+from engine.bench.harness import Ground, Row, compare_in_slices
 from engine.core.model import OutboxState
 from engine.installation import Installation
 
@@ -28,11 +27,11 @@ def measure(ground: Ground) -> Iterator[Row]:
 def row(ground: Ground, name: str, many: int, few: int, target: float) -> Row:
     now = datetime.now(UTC)
     with among(ground, many, now) as large, among(ground, few, now) as small:
-        turns = ground.pick(2, 300)
-        note = f"processor time; {many:,} enrollments of which none is due, against {few:,}"
-        return compare(
-            name, "<=", target, lambda: 1000 * seconds(lambda: idle(large, now), turns, time.process_time),
-            lambda: 1000 * seconds(lambda: idle(small, now), turns, time.process_time), "ms", pairs=ground.pairs, note=note,
+        slices, times = ground.pick((1, 2), (30, 10))
+        note = f"{many:,} enrollments of which none is due, against {few:,}"
+        return compare_in_slices(
+            name, target, lambda: idle(large, now), lambda: idle(small, now), slices=slices, times=times,
+            pairs=ground.pairs, note=note,
         )  # fmt: skip
 
 
