@@ -65,6 +65,4 @@ def measure(ground: Ground) -> Iterator[Row]:
         assert BytesParser(policy=default).parsebytes(next(theirs))["Message-ID"] == "<answer.1@client.example>"
 
     note = f"a reply of {len(replies[0]):,} bytes, no two alike"
-    yield compare_in_slices(
-        "classify", 1.0, read, parse, slices=different, times=1, pairs=ground.pairs, note=note
-    )  # fmt: skip
+    yield compare_in_slices("classify", 1.0, read, parse, slices=different, times=1, pairs=ground.pairs, note=note)

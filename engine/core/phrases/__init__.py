@@ -68,7 +68,7 @@ class Words:
         self._starts: dict[str, list[int]] = {}
         self._beginning: dict[str, list[tuple[Alike, str]]] = {}
         for word in set(_WORD.findall(text)):
-            for key in (word, word[:STEM] + "*"):
+            for key in _keys(word):
                 for kind, alike in index.get(key, ()):
                     self._beginning.setdefault(kind, []).append((alike, word))
 
@@ -93,6 +93,11 @@ class Words:
                 at = text.find(word, end)
             self._starts[word] = found
         return found
+
+
+def _keys(word: str) -> tuple[str, str]:
+    """Under which phrases are kept that begin with this word: itself, and its stem."""
+    return word, word[:STEM] + "*"
 
 
 def _goes_on(char: str) -> bool:
@@ -151,7 +156,7 @@ class Phrases:
     def first_at_start(self, text: str) -> Hit | None:
         """The longest hit that begins where the text begins."""
         word = _WORD.match(text)
-        keys = (word[0], word[0][:STEM] + "*") if word else ()
+        keys = _keys(word[0]) if word else ()
         hits = [hit for key in keys if key in self.alike for hit in self.alike[key].hits(text, 0)]
         hits += [hit for hit in self.cjk_hits(text) if hit.start == 0]
         return max(hits, key=lambda hit: hit.end) if hits else None
